@@ -247,10 +247,13 @@ class Expect:
 class Route:
     """The entry that wins for an address: what its file (or pattern, or catch-all) says, checked.
 
+    `address` is the mailbox asked for, folded and without an ignored tag; `entry` names what won and is the same for
+    all addresses it serves: "sales@pobox.example", a pattern "sales-*@pobox.example", a catch-all "@pobox.example".
     `options` holds the checked table of each strategy the entry names, `lines` the line of each of its keys.
     """
 
     address: Mailbox
+    entry: str
     strategy: str
     to: tuple[Mailbox, ...] = ()
     readers: tuple[str, ...] = ()

@@ -182,9 +182,7 @@ class Source(Protocol):
         """The header section, at most `limit` octets. Shows as "read" at the sender. Raises PeerError."""
         ...
 
-    def body(
-        self, notification: Notification, /, limit: int
-    ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+    def body(self, notification: Notification, /, limit: int) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         """The whole message in slices; PeerError beyond `limit` octets."""
         ...
 

@@ -1,0 +1,391 @@
+"""The core's own doors to the world: what `agent` and `store` need, said without sockets, SQL or TOML.
+
+Callbacks named `done` are called exactly once, from the loop, never from within the call that took them.
+Times are Unix seconds. Every call that waits for a peer or the disk has a deadline inside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Literal, NamedTuple, Protocol
+
+from forwarder.model import (
+    ContentDigest,
+    Endpoint,
+    Mailbox,
+    Notification,
+    Outcome,
+    Peer,
+    Route,
+    ServiceLocation,
+)
+from forwarder.plugin import PeerError
+
+Clock = Callable[[], float]
+ServiceName = Literal["rnasp", "msrap", "rnaqp", "msoap"]
+
+
+# -- who is here
+
+
+class Found(NamedTuple):
+    """An entry wins."""
+
+    route: Route
+
+
+class Nobody(NamedTuple):
+    """A domain of ours, no such mailbox. tell: `unknown = "refuse"`, strangers hear so."""
+
+    tell: bool
+
+
+class NotOurs(NamedTuple):
+    """Not a hosted domain."""
+
+
+class Broken(NamedTuple):
+    """A file that cannot be read or understood and has no last good version. Never "nobody"."""
+
+    file: str
+    line: int
+    text: str
+
+
+Answer = Found | Nobody | NotOurs | Broken
+
+
+class Addresses(Protocol):
+    """What the address files say (operator 2). A change seen bumps `generation`."""
+
+    @property
+    def generation(self) -> int: ...
+
+    def hosted(self, domain: str) -> bool:
+        """Whether mail for this domain (lower-case A-labels) is ours."""
+        ...
+
+    def look_up(self, mailbox: Mailbox) -> Answer | None:
+        """From memory, at once; None where a file has to be read or checked again: then `read`."""
+        ...
+
+    async def read(self, mailboxes: Collection[Mailbox]) -> Mapping[Mailbox, Answer]:
+        """One thread call for all of them; keys as given."""
+        ...
+
+    async def entry(self, entry: str) -> Route | None:
+        """The route of an entry by its name (`Route.entry`), from the file as it is now; None if it is gone."""
+        ...
+
+
+class Account(NamedTuple):
+    """An account that is on. may: of "read", "originate"."""
+
+    name: str
+    may: frozenset[str]
+    limits: Mapping[str, int]
+
+
+class Accounts(Protocol):
+    """Who may log in (operator 2, architecture 5)."""
+
+    async def verify(self, name: str, password: str, address: str) -> Account | None:
+        """None: no such account, off, or wrong password. Backs off by client address."""
+        ...
+
+    async def find(self, name: str) -> Account | None:
+        """Without a password, for sessions that logged in before: None once it is off or gone."""
+        ...
+
+
+class Catalogue(Protocol):
+    """Reverse questions about the address files, derived from them."""
+
+    async def read_by(self, account: str) -> Sequence[str]:
+        """Entries (`Route.entry`) whose `readers` name this account. Check each against its file before use."""
+        ...
+
+
+# -- where others are
+
+
+class Agent(NamedTuple):
+    """A service of a domain: filtered literals in the order to try (RFC 2782), and the name to verify."""
+
+    endpoints: tuple[Endpoint, ...]
+    name: str
+
+
+class NoService(PeerError):
+    """Nowhere to connect to. kind as NotificationStatus has it (protocol 4), or "forbidden" by the address filter.
+
+    baddomain: NXDOMAIN. noservice: no SRV, or ".". noserver: no answer from the DNS, no address, or nothing connects.
+    """
+
+    def __init__(self, kind: Literal["baddomain", "noservice", "noserver", "forbidden"], text: str) -> None:
+        super().__init__(text)
+        self.kind = kind
+
+
+class UserRecord(NamedTuple):
+    """One target of a per-user record (protocol 5.0): to = None refuses mail."""
+
+    to: Mailbox | None
+    rna: str
+    group: int
+    priority: int
+    permanent: bool
+
+
+class Locator(Protocol):
+    """SRV, static tables, per-user records; every address has passed the filter."""
+
+    def known(self, domain: str, service: ServiceName) -> Agent | None:
+        """What a look-up found and is still fresh."""
+        ...
+
+    async def find(self, domain: str, service: ServiceName) -> Agent:
+        """Raises NoService."""
+        ...
+
+    async def place(self, location: ServiceLocation, service: ServiceName) -> Agent:
+        """A location out of a notification: its domain looked up, or its literals where they are allowed."""
+        ...
+
+    async def records(self, mailbox: Mailbox) -> Sequence[UserRecord]:
+        """Option 6: the mailbox's own records by (group, priority); none = ask the domain's SRV."""
+        ...
+
+
+# -- speaking to agents
+
+
+class Lost(NamedTuple):
+    """A session ended before the answer: the outcome is unknown. reused: it had served before."""
+
+    reused: bool
+    text: str
+
+
+class Sessions(Protocol):
+    """Pooled client sessions; each sends one frame and hears one answer. Never waits."""
+
+    def idle(self, agent: Agent, lane: str) -> bool:
+        """Whether `send` would find a session ready."""
+        ...
+
+    def send(self, agent: Agent, lane: str, frame: bytes, done: Callable[[bytes | Lost], None]) -> None:
+        """Sends on a ready session of this lane, else on a new one. done gets the answer's PDU, or Lost."""
+        ...
+
+    def open(self, agent: Agent, lane: str) -> int:
+        """How many sessions this lane has, connecting ones included."""
+        ...
+
+
+class Notifier(Protocol):
+    """One notification to the agent of a mailbox, by whatever way is shortest (in process if it is ours)."""
+
+    async def notify(
+        self, recipient: Mailbox, notification: bytes, *, rna: str | None = None, redirect: bool = True
+    ) -> Outcome:
+        """`notification` as a ready TLV. rna: the domain to ask for the service instead of the recipient's.
+        redirect: whether we offer to follow redirects. Raises NoService, PeerError."""
+        ...
+
+
+# -- what is kept
+
+
+class Arrival(NamedTuple):
+    """A notification to be kept for an entry's readers."""
+
+    entry: str
+    recipient: Mailbox
+    store: str
+    key: bytes
+    octets: bytes
+    submitter: Endpoint
+    at: int
+    hidden_until: int = 0
+    expires: int | None = None
+
+
+class Waiting(NamedTuple):
+    """A kept notification as its reader gets it. cursor: opaque, grows."""
+
+    cursor: bytes
+    entry: str
+    recipient: Mailbox
+    octets: bytes
+    submitter: Endpoint
+    at: int
+
+
+class Sight(NamedTuple):
+    """Where (store, key, recipient) was last seen taken: what the repeats memory is rebuilt from at start."""
+
+    store: str
+    key: bytes
+    recipient: Mailbox
+    at: int
+    debt: int = 0
+
+
+class Inbox(Protocol):
+    """Option 1: notifications that wait for readers (protocol 5.1). All answers follow COMMIT."""
+
+    def deposit_soon(self, arrivals: Sequence[Arrival], done: Callable[[Sequence[Outcome] | Exception], None]) -> None:
+        """An Outcome each: accepted (a fresh or again visible item), or overquota by the entry's caps."""
+        ...
+
+    async def peek(
+        self, account: str, entries: Sequence[str], after: bytes | None, limit: int, octets: int
+    ) -> tuple[Sequence[Waiting], bool]:
+        """At most `limit` items and `octets` octets after a cursor, oldest first; True: there is more."""
+        ...
+
+    async def clear(self, entries: Sequence[str], cursors: Sequence[bytes]) -> None:
+        """Gone for all accounts of their entries; cursors of other entries and unknown ones are passed over."""
+        ...
+
+    async def retrieve_and_clear(
+        self, account: str, entries: Sequence[str], limit: int, octets: int
+    ) -> tuple[Sequence[Waiting], bool]:
+        """Handed over and gone for this account alone."""
+        ...
+
+    async def sights(self, since: int) -> Sequence[Sight]: ...
+
+    def promises(self, entry: str) -> bool:
+        """Whether `retransmit` may be promised: this entry was last read by peek and clear (5.0)."""
+        ...
+
+
+class Debt(NamedTuple):
+    """Something owed after an answer: one row. `state` is the courier's own packing; open: something is still due."""
+
+    number: int
+    kind: str
+    entry: str
+    recipient: Mailbox
+    store: str
+    key: bytes
+    octets: bytes
+    accepted: int
+    state: bytes
+    open: bool = True
+
+
+class Ledger(Protocol):
+    """What is owed, and what strategies remember. One row a debt; accepting appends, settling rides along."""
+
+    def accept_soon(self, debts: Sequence[Debt], done: Callable[[Sequence[int] | Exception], None]) -> None:
+        """Rows' numbers after COMMIT."""
+        ...
+
+    def settle_soon(self, number: int, state: bytes, *, closed: bool) -> None:
+        """Written with the next commit; nobody waits."""
+        ...
+
+    async def open_debts(self) -> Sequence[Debt]: ...
+
+    async def debt(self, number: int) -> Debt | None: ...
+
+    async def sights(self, since: int) -> Sequence[Sight]: ...
+
+    async def forget(self, before: int) -> int:
+        """Drops closed debts accepted before then; how many."""
+        ...
+
+    def remember_soon(self, entry: str, strategy: str, values: Mapping[str, bytes]) -> None:
+        """Merged into the memory; an empty value removes its key. Written with the next commit."""
+        ...
+
+    async def memory(self, entry: str, strategy: str) -> Mapping[str, bytes]: ...
+
+
+class Trace(Protocol):
+    """The story of each notification: append-only, written behind, may lose its last moment in a crash."""
+
+    def write(self, line: str) -> None:
+        """One line without its end; never waits."""
+        ...
+
+
+# -- bodies
+
+
+class Gone(Exception):  # an answer, not a fault
+    """errornosuchmessage: dealt with, withdrawn, expired or never there."""
+
+
+class BodySize(NamedTuple):
+    """What a store says of a message without marking it read."""
+
+    size: int | None
+    digest: ContentDigest | None
+    expires: int | None
+
+
+class Sources(Protocol):
+    """The stores that notifications name, as their reader sees them. All raise Gone, PeerError."""
+
+    async def look(self, notification: Notification) -> BodySize:
+        """QuerySize, for peers without it Retrieve(nothing). Never changes the read status."""
+        ...
+
+    async def head(self, notification: Notification, limit: int) -> bytes: ...
+
+    def body(self, notification: Notification, limit: int) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """Slices of the `all` view; PeerError beyond `limit` octets."""
+        ...
+
+    async def silence(self, notification: Notification) -> None: ...
+
+    async def unpin(self, notification: Notification) -> None: ...
+
+
+class PullOrder(NamedTuple):
+    """A message to be fetched into our store (options 4 and 5). shared: others hold the source's key too (5.4)."""
+
+    notification: Notification
+    entry: str
+    address: Mailbox
+    to: tuple[Mailbox, ...]
+    readers: tuple[str, ...]
+    linked: bool
+    unpin: Literal["after_copy", "after_readers"]
+    max_size: int
+    keep: int | None
+    shared: bool
+
+
+class Puller(Protocol):
+    """Fetches, commits body and new keys, then owes silence and un-pin to the source."""
+
+    async def pull(self, order: PullOrder) -> Outcome:
+        """After COMMIT of the copy. The same order again does nothing twice. Raises PeerError to be called again."""
+        ...
+
+
+# -- what the one PDU server serves
+
+
+class Conversation(Protocol):
+    """One client's session with a service: who logged in, a submission under way."""
+
+    async def answer(self, command: Any, /) -> Any:
+        """A wire command in, a wire response out. An exception becomes errorinternalproblem."""
+        ...
+
+    async def close(self) -> None:
+        """The client has gone: abort what is open."""
+        ...
+
+
+class Service(Protocol):
+    """A protocol's service. New conversations are opened by the server as clients come."""
+
+    def open(self, peer: Peer) -> Conversation: ...
