@@ -20,7 +20,7 @@ from forwarder.model import (
     Route,
     ServiceLocation,
 )
-from forwarder.plugin import PeerError
+from forwarder.plugin import Case, PeerError, Plan, Strategy
 
 Clock = Callable[[], float]
 ServiceName = Literal["rnasp", "msrap", "rnaqp", "msoap"]
@@ -158,29 +158,68 @@ class Locator(Protocol):
         ...
 
 
+# -- strategies, guarded
+
+
+class Strategies(Protocol):
+    """The installed strategies; what a plugin does wrong ends here as a Defer."""
+
+    def make(self, name: str, route: Route) -> Strategy:
+        """The strategy of this name for a route. Raises KeyError where it is not installed (or failed to load)."""
+        ...
+
+    def plan(self, strategy: Strategy, case: Case) -> Plan: ...
+
+
 # -- speaking to agents
 
 
-class Lost(NamedTuple):
-    """A session ended before the answer: the outcome is unknown. reused: it had served before."""
+class Results(NamedTuple):
+    """An agent that knows `results`: one outcome for each notification sent, in order."""
 
-    reused: bool
+    outcomes: tuple[Outcome, ...]
+
+
+class Status2004(NamedTuple):
+    """All that an agent of 2004 can say of a batch: received, or not."""
+
+    received: bool
+
+
+class Lost(NamedTuple):
+    """The session ended before a proper answer: the outcome is unknown."""
+
     text: str
 
 
+Heard = Results | Status2004 | Lost
+
+
 class Sessions(Protocol):
-    """Pooled client sessions; each sends one frame and hears one answer. Never waits."""
+    """Pooled client sessions of RNASP; each carries one batch and hears one answer. Never waits.
 
-    def idle(self, agent: Agent, lane: str) -> bool:
-        """Whether `send` would find a session ready."""
+    lane: sessions of different lanes are never mixed. A batch lost on a session that had served before is
+    repeated once on a new one before it counts as lost (protocol 2).
+    """
+
+    def idle(self, agent: Agent, lane: str) -> int:
+        """How many sessions of this lane are ready at once."""
         ...
 
-    def send(self, agent: Agent, lane: str, frame: bytes, done: Callable[[bytes | Lost], None]) -> None:
-        """Sends on a ready session of this lane, else on a new one. done gets the answer's PDU, or Lost."""
-        ...
-
-    def open(self, agent: Agent, lane: str) -> int:
+    def count(self, agent: Agent, lane: str) -> int:
         """How many sessions this lane has, connecting ones included."""
+        ...
+
+    def send(
+        self,
+        agent: Agent,
+        lane: str,
+        notifications: Sequence[bytes],
+        done: Callable[[Heard], None],
+        *,
+        redirect: bool,
+    ) -> None:
+        """Ready TLVs, on a ready session of this lane, else on a new one. redirect: offer to follow redirects."""
         ...
 
 
