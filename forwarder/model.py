@@ -264,16 +264,16 @@ class Route:
     note: str = ""
     owner: str | None = None
     expects: tuple[Expect, ...] = ()
-    limits: Mapping[str, int] = MappingProxyType({})
+    limits: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     members: Literal["live", "frozen"] = "live"
     tell_members: bool = False
-    via: Mapping[Mailbox, str] = MappingProxyType({})
+    via: Mapping[Mailbox, str] = field(default_factory=lambda: MappingProxyType({}))
     options: Mapping[str, Any] = field(default_factory=dict)
     matched: How = "exact"
     tag: str = ""
     file: str = ""
     line: int = 0
-    lines: Mapping[str, int] = MappingProxyType({})
+    lines: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
 
 
 def handle(key: bytes) -> str:
