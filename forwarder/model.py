@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
+from urllib.parse import quote
 
 import idna
 
@@ -308,3 +309,32 @@ def parse_size(value: object) -> int:
     if not match:
         raise ValueError('expected a size such as "64KiB", "30MiB" or "1GiB"')
     return int(match[1]) * _OCTETS[match[2]]
+
+
+# -- what a domain publishes about its users (5.0 "User-level DNS")
+
+
+def user_label(localpart: str) -> str:
+    """The DNS label of a local part: hex of the first 28 octets of SHA-256(lower(NFC(local part))), as RFC 7929 does."""
+    return hashlib.sha256(fold_localpart(localpart).encode()).digest()[:28].hex()
+
+
+def format_user_record(
+    to: Mailbox | None, rna: str | None = None, group: int = 0, priority: int = 10, permanent: bool = False
+) -> str:
+    """One target as the text of a TXT record. to = None refuses mail; rna: the domain to ask instead of `to`'s."""
+    tags = ["v=im2k1", f"to={quote(to.localpart, safe='')}@{to.domain}" if to else "to="]
+    tags += [f"rna={rna}"] if rna else []
+    tags += [f"g={group}"] if group else []
+    tags += [f"pri={priority}"] if priority != 10 else []
+    tags += ["k=perm"] if permanent else []
+    return "; ".join(tags)
+
+
+def user_record_line(label: str, text: str, ttl: int | None = None) -> str:
+    """The zone line of one such record, its owner relative to the domain. label: a user_label, or "*" for the catch-all.
+
+    A line without a TTL (seconds) takes the domain's. Strings of a TXT hold at most 255 octets each (RFC 1035 3.3.14).
+    """
+    strings = " ".join(f'"{text[at : at + 255]}"' for at in range(0, len(text), 255))
+    return " ".join([f"{label}._im2000-user", *([str(ttl)] if ttl is not None else []), "IN TXT", strings])
