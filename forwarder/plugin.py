@@ -66,11 +66,15 @@ class Case(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Resend:
-    """Option 3: the same notification to other mailboxes. One target, not sticky: nothing waits for the disk."""
+    """Option 3: the same notification to other mailboxes. One target, not sticky: nothing waits for the disk.
+
+    chains: a target's "not here, notify these" is followed by us, one more hop (5.3 v); else it counts as refused.
+    """
 
     to: tuple[Mailbox, ...]
     sticky: bool = False
     stateless: bool = False
+    chains: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,12 +114,12 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Tell:
-    """Option 2: "not here, notify these instead"."""
+    """Option 2: "not here, notify these instead". tokens: what each of `to` issued, in order, b"" where none did."""
 
     to: tuple[Mailbox, ...]
     permanent: bool = False
     ttl: timedelta | None = None
-    token: bytes | None = None
+    tokens: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
