@@ -6,8 +6,10 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from forwarder.model import Mailbox
-from forwarder.wire.rnaqp import Authenticate, Authenticated
-from forwarder.wire.rnasp import Null
+from forwarder.wire.elements import ANY_COUNT, CODE, KEY, LIST_NAME, MAILBOX, OCTETS, SECONDS, UNSIGNED
+from forwarder.wire.rnaqp import AUTHENTICATE, AUTHENTICATED, Authenticate, Authenticated
+from forwarder.wire.rnasp import NULL, Null
+from forwarder.wire.shape import BOOLEAN, Arm, Choice, Field, PDUs, Sequence, enumerated, sequence_of
 
 
 class Status(IntEnum):
@@ -108,19 +110,66 @@ class Response(NamedTuple):
     data: Null | Authenticated | EnvelopeAnswer | ChunkAnswer | Tracked | Cancelled = Null()
 
 
+_MAILBOXES = sequence_of(MAILBOX, ANY_COUNT)
+_STATUSES = sequence_of(enumerated(SubmissionStatus), ANY_COUNT)
+_DELIVERY = Sequence(
+    DeliveryStatus,
+    Field(0, enumerated(NotificationStatus)),
+    Field(1, enumerated(ReadStatus)),
+    Field(2, BOOLEAN),
+    Field(16, _MAILBOXES, ()),
+    Field(17, CODE, None),
+).type
+_ENVELOPE = Sequence(
+    SubmitEnvelope,
+    Field(0, _MAILBOXES, ()),
+    Field(1, sequence_of(LIST_NAME, ANY_COUNT), ()),
+    Field(2, SECONDS),
+).type
+_PDUS = PDUs(
+    Choice(
+        Arm(0, Authenticate, AUTHENTICATE),
+        Arm(1, SubmitEnvelope, _ENVELOPE),
+        Arm(
+            2,
+            SubmitMsgChunk,
+            Sequence(SubmitMsgChunk, Field(0, BOOLEAN), Field(1, UNSIGNED), Field(2, OCTETS)).type,
+        ),
+        Arm(3, Track, Sequence(Track, Field(0, KEY)).type),
+        Arm(4, Cancel, Sequence(Cancel, Field(0, KEY)).type),
+    ),
+    enumerated(Status),
+    Choice(
+        Arm(0, Null, NULL),
+        Arm(1, Authenticated, AUTHENTICATED),
+        Arm(2, EnvelopeAnswer, Sequence(EnvelopeAnswer, Field(0, _STATUSES, ()), Field(1, _STATUSES, ())).type),
+        Arm(
+            3,
+            ChunkAnswer,
+            Sequence(ChunkAnswer, Field(0, sequence_of(KEY, ANY_COUNT), ()), Field(1, KEY, None)).type,
+        ),
+        Arm(4, Tracked, Sequence(Tracked, Field(0, _DELIVERY)).type),
+        Arm(5, Cancelled, Sequence(Cancelled).type),
+    ),
+    Response,
+)
+
+
 def decode_command(pdu: bytes) -> Command:
     """Raises MalformedPDU."""
-    raise NotImplementedError
+    command: Command = _PDUS.decode_command(pdu)
+    return command
 
 
 def encode_command(command: Command) -> bytes:
-    raise NotImplementedError
+    return _PDUS.encode_command(command)
 
 
 def decode_response(pdu: bytes) -> Response:
     """Raises MalformedPDU."""
-    raise NotImplementedError
+    response: Response = _PDUS.decode_response(pdu)
+    return response
 
 
 def encode_response(response: Response) -> bytes:
-    raise NotImplementedError
+    return _PDUS.encode_response(response)

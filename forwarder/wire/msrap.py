@@ -6,8 +6,10 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from forwarder.model import ContentDigest
-from forwarder.wire.rnaqp import Authenticate, Authenticated
-from forwarder.wire.rnasp import Null, Status
+from forwarder.wire.elements import ANY_COUNT, DIGEST, KEY, LIST_NAME, OCTETS, TIME, UNSIGNED
+from forwarder.wire.rnaqp import AUTHENTICATE, AUTHENTICATED, Authenticate, Authenticated
+from forwarder.wire.rnasp import NULL, STATUS, Null, Status
+from forwarder.wire.shape import Arm, Choice, Field, PDUs, Sequence, enumerated, integer, sequence_of
 
 
 class View(IntEnum):
@@ -91,19 +93,51 @@ class Response(NamedTuple):
     data: Null | Scanned | Silenced | UnPinned | Retrieved | Size | Authenticated | SplitInto = Null()
 
 
+_KEYS = sequence_of(KEY, ANY_COUNT)
+_PDUS = PDUs(
+    Choice(
+        Arm(0, ScanList, Sequence(ScanList, Field(0, LIST_NAME), Field(1, TIME)).type),
+        Arm(1, Silence, Sequence(Silence, Field(0, KEY)).type),
+        Arm(2, UnPin, Sequence(UnPin, Field(0, KEY)).type),
+        Arm(3, QuerySize, Sequence(QuerySize, Field(0, KEY)).type),
+        Arm(
+            4,
+            Retrieve,
+            Sequence(Retrieve, Field(0, KEY), Field(1, enumerated(View)), Field(2, UNSIGNED), Field(3, UNSIGNED)).type,
+        ),
+        Arm(16, Authenticate, AUTHENTICATE),
+        Arm(17, Split, Sequence(Split, Field(0, KEY), Field(1, integer(1, 1000))).type),
+    ),
+    STATUS,
+    Choice(
+        Arm(0, Null, NULL),
+        Arm(1, Scanned, Sequence(Scanned, Field(0, _KEYS), Field(1, TIME)).type),
+        Arm(2, Silenced, Sequence(Silenced).type),
+        Arm(3, UnPinned, Sequence(UnPinned).type),
+        Arm(4, Retrieved, Sequence(Retrieved, Field(0, OCTETS), Field(1, UNSIGNED, None), twin=0).type),
+        Arm(5, Size, Sequence(Size, Field(0, UNSIGNED), Field(16, DIGEST, None), Field(17, TIME, None)).type),
+        Arm(16, Authenticated, AUTHENTICATED),
+        Arm(17, SplitInto, Sequence(SplitInto, Field(0, _KEYS)).type),
+    ),
+    Response,
+)
+
+
 def decode_command(pdu: bytes) -> Command:
     """Raises MalformedPDU."""
-    raise NotImplementedError
+    command: Command = _PDUS.decode_command(pdu)
+    return command
 
 
 def encode_command(command: Command) -> bytes:
-    raise NotImplementedError
+    return _PDUS.encode_command(command)
 
 
 def decode_response(pdu: bytes) -> Response:
     """Raises MalformedPDU."""
-    raise NotImplementedError
+    response: Response = _PDUS.decode_response(pdu)
+    return response
 
 
 def encode_response(response: Response) -> bytes:
-    raise NotImplementedError
+    return _PDUS.encode_response(response)

@@ -5,7 +5,13 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from forwarder.model import ClientLocation, Notification
-from forwarder.wire.rnasp import Null, Status
+from forwarder.wire.elements import CLIENT, OCTETS, TEXT, TIME
+from forwarder.wire.notification import NOTIFICATION
+from forwarder.wire.rnasp import NULL, Null, Status
+from forwarder.wire.shape import BOOLEAN, Arm, Choice, Field, PDUs, Sequence, enumerated, integer, sequence_of
+
+ITEMS = 1000
+CURSORS = 1000
 
 
 class Authenticate(NamedTuple):
@@ -68,19 +74,47 @@ class Response(NamedTuple):
     data: Null | Authenticated | RetrievedAndCleared | Peeked | Cleared = Null()
 
 
+AUTHENTICATE = Sequence(Authenticate, Field(0, TEXT), Field(1, TEXT)).type
+AUTHENTICATED = Sequence(Authenticated).type
+_MAX = integer(1, 65535)
+_ITEM = Sequence(Item, Field(0, NOTIFICATION), Field(1, CLIENT), Field(2, TIME), Field(16, OCTETS, None)).type
+_LIST = (Field(0, sequence_of(_ITEM, ITEMS)), Field(16, BOOLEAN, None))
+STATUS = enumerated(Status, read_as={Status.errornosuchmessage: Status.errornotauthenticated})
+"""7 is errornotauthenticated once more (gap 10): read as 3, never written."""
+_PDUS = PDUs(
+    Choice(
+        Arm(0, Authenticate, AUTHENTICATE),
+        Arm(1, RetrieveAndClear, Sequence(RetrieveAndClear, Field(16, _MAX, None)).type),
+        Arm(16, Peek, Sequence(Peek, Field(0, OCTETS, None), Field(1, _MAX)).type),
+        Arm(17, Clear, Sequence(Clear, Field(0, sequence_of(OCTETS, CURSORS))).type),
+    ),
+    STATUS,
+    Choice(
+        Arm(0, Null, NULL),
+        Arm(1, Authenticated, AUTHENTICATED),
+        Arm(2, RetrievedAndCleared, Sequence(RetrievedAndCleared, *_LIST).type),
+        Arm(16, Peeked, Sequence(Peeked, *_LIST).type),
+        Arm(17, Cleared, Sequence(Cleared).type),
+    ),
+    Response,
+)
+
+
 def decode_command(pdu: bytes) -> Command:
     """Raises MalformedPDU."""
-    raise NotImplementedError
+    command: Command = _PDUS.decode_command(pdu)
+    return command
 
 
 def encode_command(command: Command) -> bytes:
-    raise NotImplementedError
+    return _PDUS.encode_command(command)
 
 
 def decode_response(pdu: bytes) -> Response:
     """Raises MalformedPDU."""
-    raise NotImplementedError
+    response: Response = _PDUS.decode_response(pdu)
+    return response
 
 
 def encode_response(response: Response) -> bytes:
-    raise NotImplementedError
+    return _PDUS.encode_response(response)

@@ -2,11 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from enum import IntEnum
 from typing import NamedTuple
 
-from forwarder.model import Notification, Outcome
+from forwarder.model import Notification, Outcome, Redirect
+from forwarder.wire import der
+from forwarder.wire.der import tlv
+from forwarder.wire.elements import CODE, DOMAIN, LOCATION, MAILBOX, SECONDS, TEXT, TOKEN
+from forwarder.wire.notification import NOTIFICATIONS
+from forwarder.wire.shape import (
+    MEMO_COUNT,
+    Arm,
+    Choice,
+    Field,
+    Memo,
+    PDUs,
+    Sequence,
+    Type,
+    enumerated,
+    integer,
+    memo,
+    sequence_of,
+)
+
+_BATCH_CAPABILITIES = 0xB0
+
+RESULTS = 1000
+REDIRECTS = 50
+FEATURES = 64
+READY_OCTETS = 256
+
+BATCH_ITEMS = 100
+BATCH_OCTETS = 512 * 1024
+"""What we send in one batch at most (3.6), octets of its notifications."""
 
 
 class Status(IntEnum):
@@ -57,24 +86,115 @@ class Response(NamedTuple):
 Command = Notify
 
 
+_TOKENS = ("results", "redirect", "moved", "trace", "digest", "sig", "origin", "durable", "report")
+"""The order in which features are written (5.0); others follow in the order of the alphabet."""
+
+
+def _in_order(features: frozenset[str]) -> list[str]:
+    return [token for token in _TOKENS if token in features] + sorted(features.difference(_TOKENS))
+
+
+_FEATURE_LIST = sequence_of(TEXT, FEATURES)
+_FEATURES = Type(
+    lambda octets, pos, end: frozenset(_FEATURE_LIST.decode(octets, pos, end)),
+    lambda features: _FEATURE_LIST.encode(_in_order(features)),
+    constructed=True,
+)
+_REDIRECT = Sequence(
+    Redirect,
+    Field(0, MAILBOX),
+    Field(1, LOCATION, None),
+    Field(2, CODE),
+    Field(3, SECONDS, None),
+    Field(4, TOKEN, None),
+).type
+_RESULT = Sequence(
+    Outcome,
+    Field(0, CODE),
+    Field(1, sequence_of(_REDIRECT, REDIRECTS), ()),
+    Field(2, SECONDS, None),
+    Field(3, SECONDS, None),
+    Field(4, TEXT, ""),
+).type
+_CAPABILITIES = memo(
+    Sequence(Capabilities, Field(0, integer(1, 255)), Field(1, _FEATURES), Field(2, DOMAIN, None)).type
+)
+STATUS = enumerated(Status)
+NULL = Sequence(Null).type
+
+
+class _Results(dict[Outcome, bytes]):
+    """Ready NotifyResults: of a hundred answers most are alike."""
+
+    def __missing__(self, outcome: Outcome) -> bytes:
+        octets = tlv(der.SEQUENCE, _RESULT.encode(outcome))
+        if not outcome.redirects:
+            if len(self) >= MEMO_COUNT:
+                self.clear()
+            self[outcome] = octets
+        return octets
+
+
+_results = _Results()
+_RESULTS = sequence_of(memo(_RESULT), RESULTS)._replace(
+    encode=lambda outcomes: b"".join([_results[outcome] for outcome in outcomes])
+)
+_NOTIFY = Sequence(Notify, Field(0, NOTIFICATIONS), Field(16, _CAPABILITIES, None))
+_ANSWER = Sequence(NotifyAnswer, Field(16, _RESULTS, None), Field(17, _CAPABILITIES, None))
+_PDUS = PDUs(
+    Choice(Arm(0, Notify, _NOTIFY.type)),
+    STATUS,
+    Choice(Arm(0, Null, NULL), Arm(1, NotifyAnswer, _ANSWER.type)),
+    Response,
+)
+
+
 def decode_command(pdu: bytes) -> Command:
     """Raises MalformedPDU."""
-    raise NotImplementedError
+    command: Command = _PDUS.decode_command(pdu)
+    return command
 
 
 def encode_command(command: Command) -> bytes:
-    raise NotImplementedError
+    """Notifications that have their octets go as they came, the others are encoded."""
+    return _PDUS.encode_command(command)
 
 
-def encode_batch(notifications: Sequence[bytes], capabilities: bytes = b"") -> bytes:
+def encode_capabilities(capabilities: Capabilities) -> bytes:
+    """The ready element [16] of CommandNotify, for encode_batch."""
+    return tlv(_BATCH_CAPABILITIES, _CAPABILITIES.encode(capabilities))
+
+
+def encode_batch(notifications: Iterable[bytes], capabilities: bytes = b"") -> bytes:
     """A whole CommandNotify PDU of ready notification TLVs and a ready capabilities TLV (tag [16])."""
-    raise NotImplementedError
+    batch = tlv(0xA0, b"".join(notifications))
+    return tlv(0xA1, tlv(0xA0, tlv(0xA0, batch + capabilities)))
 
 
 def decode_response(pdu: bytes) -> Response:
-    """Raises MalformedPDU."""
-    raise NotImplementedError
+    """Raises MalformedPDU. Answers that come again and again are remembered by their octets."""
+    return _answers[pdu]
 
 
 def encode_response(response: Response) -> bytes:
-    raise NotImplementedError
+    """Answers of one result at most are kept ready."""
+    results = response.data.results if isinstance(response.data, NotifyAnswer) else None
+    if results is not None and len(results) > 1:
+        return _PDUS.encode_response(response)
+    return _ready[response]
+
+
+_answers: Memo[Response] = Memo(lambda pdu, pos, end: _PDUS.decode_response(pdu))
+
+
+class _Ready(dict[Response, bytes]):
+    def __missing__(self, response: Response) -> bytes:
+        octets = _PDUS.encode_response(response)
+        if len(octets) <= READY_OCTETS:
+            if len(self) >= MEMO_COUNT:
+                self.clear()
+            self[response] = octets
+        return octets
+
+
+_ready = _Ready()

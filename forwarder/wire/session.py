@@ -1,9 +1,35 @@
-"""Whose turn it is: one table for the server's and the client's side of every protocol (protocol 2). Sans-IO."""
+"""Whose turn it is: one table for the server's and the client's side of every protocol (protocol 2). Sans-IO.
+
+Half duplex: a command, its answer, the next command. A client that sends ahead is not read before its answer is out.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import Enum
 from typing import Any, NamedTuple
+
+from forwarder.wire import msoap, msrap, rnaqp, rnasp
+from forwarder.wire.der import MalformedPDU
+from forwarder.wire.frames import Frames, frame
+
+KIB, MIB = 1024, 1024 * 1024
+
+_ABORTS = frozenset(
+    {
+        "errormalformedpdu",
+        "errorcommandtimeout",
+        "errorunexpectedcommand",
+        "errorserviceshutdown",
+        "errorinternalproblem",
+    }
+)
+_CLOSES = frozenset({"errormalformedpdu", "errorcommandtimeout", "errorserviceshutdown"})
+
+
+def closes_after(name: str) -> bool:
+    """Whether the session ends with a response of this status."""
+    return name in _CLOSES
 
 
 class Protocol(NamedTuple):
@@ -19,3 +45,193 @@ class Protocol(NamedTuple):
     encode_response: Callable[[Any], bytes]
     error: Callable[..., Any]
     """error("errormalformedpdu") -> the ResponseNull with that status and the abort flag of protocol 2."""
+
+
+def _rnasp_error(name: str) -> rnasp.Response:
+    return rnasp.Response(name in _ABORTS, rnasp.Status[name])
+
+
+def _rnaqp_error(name: str) -> rnaqp.Response:
+    return rnaqp.Response(name in _ABORTS, rnasp.Status[name])
+
+
+def _msrap_error(name: str) -> msrap.Response:
+    return msrap.Response(name in _ABORTS, rnasp.Status[name])
+
+
+def _msoap_error(name: str) -> msoap.Response:
+    return msoap.Response(name in _ABORTS, msoap.Status[name])
+
+
+def _protocol(name: str, room: Any, error: Callable[[str], Any], command: int, response: int, idle: float) -> Protocol:
+    return Protocol(
+        name,
+        command,
+        response,
+        idle,
+        room.decode_command,
+        room.encode_command,
+        room.decode_response,
+        room.encode_response,
+        error,
+    )
+
+
+RNASP = _protocol("rnasp", rnasp, _rnasp_error, MIB, MIB, 60.0)
+RNAQP = _protocol("rnaqp", rnaqp, _rnaqp_error, 64 * KIB, 16 * MIB, 300.0)
+MSRAP = _protocol("msrap", msrap, _msrap_error, 4 * KIB, MIB + KIB, 300.0)
+MSOAP = _protocol("msoap", msoap, _msoap_error, MIB + KIB, MIB + KIB, 300.0)
+
+
+class LocalError(RuntimeError):
+    """We spoke out of turn: a bug on our side."""
+
+
+class State(Enum):
+    IDLE = "between transactions"
+    BUSY = "a command is out and not answered"
+    CLOSED = "nothing more may be said"
+
+
+class Event(Enum):
+    COMMAND = "a command goes to the server"
+    ANSWER = "its response goes to the client"
+    LAST_WORD = "a response after which the session ends"
+    UNEXPECTED = "a command that is good DER, but none of the protocol's"
+    GARBAGE = "what is no PDU, or a PDU out of turn"
+    END = "the stream ended"
+
+
+_TURNS = {
+    (State.IDLE, Event.COMMAND): State.BUSY,
+    (State.IDLE, Event.UNEXPECTED): State.IDLE,
+    (State.IDLE, Event.GARBAGE): State.CLOSED,
+    (State.IDLE, Event.LAST_WORD): State.CLOSED,
+    (State.IDLE, Event.END): State.CLOSED,
+    (State.BUSY, Event.ANSWER): State.IDLE,
+    (State.BUSY, Event.LAST_WORD): State.CLOSED,
+    (State.BUSY, Event.GARBAGE): State.CLOSED,
+    (State.BUSY, Event.END): State.CLOSED,
+    (State.CLOSED, Event.END): State.CLOSED,
+}
+"""Both sides live by this table. A pair that does not stand here is a LocalError."""
+
+
+class NeedData(Enum):
+    NEED_DATA = "nothing to do before more octets arrive, or before our answer is out"
+
+
+NEED_DATA = NeedData.NEED_DATA
+
+
+class Bad(NamedTuple):
+    """A command that is none: send `reply` (framed), then close if `close`."""
+
+    reply: bytes
+    close: bool
+
+
+class _Session:
+    __slots__ = ("_frames", "protocol", "state")
+
+    def __init__(self, protocol: Protocol, limit: int) -> None:
+        self.protocol = protocol
+        self.state = State.IDLE
+        self._frames = Frames(limit)
+
+    @property
+    def inside(self) -> bool:
+        """A PDU has begun to arrive and is not complete: the per-PDU read deadline counts."""
+        return self._frames.inside
+
+    def receive_data(self, data: bytes) -> None:
+        """What the stream gave, not empty."""
+        self._frames.receive_data(data)
+
+    def receive_eof(self) -> bool:
+        """The stream ended. True if clean: between transactions, no PDU begun."""
+        clean = self.state is not State.BUSY and self._frames.empty
+        self._turn(Event.END)
+        return clean
+
+    def _turn(self, event: Event) -> None:
+        state = _TURNS.get((self.state, event))
+        if state is None:
+            raise LocalError(f"{self.protocol.name}: {event.name} while {self.state.name}")
+        self.state = state
+
+
+class ServerSession(_Session):
+    """receive_data, next_event until NEED_DATA; each command is answered by one `send`."""
+
+    __slots__ = ()
+
+    def __init__(self, protocol: Protocol) -> None:
+        super().__init__(protocol, protocol.command_limit)
+
+    def next_event(self) -> Any | NeedData | Bad:
+        """A command of the protocol, NEED_DATA, or Bad. Nothing more is read while one is being answered."""
+        if self.state is not State.IDLE:
+            return NEED_DATA
+        try:
+            pdu = self._frames.next_pdu()
+            if pdu is None:
+                return NEED_DATA
+            command = self.protocol.decode_command(pdu)
+        except MalformedPDU as error:
+            return self._bad(error)
+        self.state = _TURNS[State.IDLE, Event.COMMAND]
+        return command
+
+    def _bad(self, error: MalformedPDU) -> Bad:
+        self._turn(Event.UNEXPECTED if error.unexpected else Event.GARBAGE)
+        name = "errorunexpectedcommand" if error.unexpected else "errormalformedpdu"
+        reply = self.protocol.encode_response(self.protocol.error(name))
+        return Bad(frame(reply), self.state is State.CLOSED)
+
+    def send(self, response: Any) -> bytes:
+        """The framed response. Without a command to answer only one that ends the session may be sent (time-out,
+        shutdown). Raises LocalError out of turn.
+        """
+        octets = frame(self.protocol.encode_response(response))
+        self._turn(Event.LAST_WORD if response.status.name in _CLOSES else Event.ANSWER)
+        return octets
+
+
+class ClientSession(_Session):
+    """`send` a command, receive_data, next_event until its response. After MalformedPDU the session is closed."""
+
+    __slots__ = ()
+
+    def __init__(self, protocol: Protocol) -> None:
+        super().__init__(protocol, protocol.response_limit)
+
+    def send(self, command: Any) -> bytes:
+        """The framed command. Raises LocalError out of turn."""
+        return self.send_pdu(self.protocol.encode_command(command))
+
+    def send_pdu(self, pdu: bytes) -> bytes:
+        """The same for a command that is ready octets (rnasp.encode_batch)."""
+        if not self._frames.empty:
+            raise LocalError(f"{self.protocol.name}: a command on a session whose peer spoke unasked")
+        self._turn(Event.COMMAND)
+        return frame(pdu)
+
+    def next_event(self) -> Any | NeedData:
+        """The response, or NEED_DATA. Raises MalformedPDU for a bad one, and for what comes unasked."""
+        if self.state is not State.BUSY:
+            if not self._frames.empty:
+                self.state = State.CLOSED
+                raise MalformedPDU("a response that nobody asked for")
+            return NEED_DATA
+        try:
+            pdu = self._frames.next_pdu()
+            if pdu is None:
+                return NEED_DATA
+            response = self.protocol.decode_response(pdu)
+        except MalformedPDU:
+            self._turn(Event.GARBAGE)
+            raise
+        last = response.status.name in _CLOSES or not self._frames.empty
+        self._turn(Event.LAST_WORD if last else Event.ANSWER)
+        return response
