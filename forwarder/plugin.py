@@ -74,6 +74,7 @@ class Resend:
     to: tuple[Mailbox, ...]
     sticky: bool = False
     stateless: bool = False
+    follow: bool = False
     chains: bool = False
 
 

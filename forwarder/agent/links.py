@@ -1,0 +1,315 @@
+"""Other agents as the core sees them: for each a queue, what is out, and its suspects. No socket, no waiting.
+
+* What waits for one agent goes as one batch at the end of the tick, once the agent showed `results` (speed 3);
+  before that, singles.
+* Slow targets must not hurt fast ones (speed 4): a target whose batch is out over 100 ms is a suspect and goes singly
+  over side sessions until it answers within 20 ms; what has waited 20 ms opens another session.
+* Every item ends once: answered, lost, or out of time. Queues are bounded; the limit answers 35 and is named.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import trio
+
+from forwarder.agent.tick import Tick
+from forwarder.model import Mailbox, Outcome
+from forwarder.plugin import PeerError
+from forwarder.ports import Agent, Heard, Locator, Lost, Results, Sessions, Status2004
+from forwarder.wire.outcome import BUSY
+
+BATCH_ITEMS = 100
+BATCH_OCTETS = 512 * 1024
+SLOW = 0.1
+QUICK = 0.02
+SESSIONS = 4
+SESSIONS_2004 = 16
+SIDE_SESSIONS = 16
+QUEUE = 50_000
+TWICE_A_QUICK = QUICK / 2
+LINKS = 10_000
+
+Told = Callable[[Outcome | PeerError], None]
+QUEUE_FULL = Outcome(BUSY, retryafter=300, text="too much waits for this agent")
+
+
+class OutOfTime(PeerError):
+    """The item's deadline passed before its agent answered."""
+
+
+class Outgoing:
+    """One notification on its way to one mailbox. `told` is called once."""
+
+    __slots__ = ("_told", "deadline", "octets", "since", "target")
+
+    def __init__(self, octets: bytes, target: Mailbox, told: Told, deadline: float, since: float) -> None:
+        self.octets = octets
+        self.target = target
+        self._told: Told | None = told
+        self.deadline = deadline
+        self.since = since
+
+    @property
+    def ended(self) -> bool:
+        return self._told is None
+
+    def tell(self, outcome: Outcome | PeerError) -> None:
+        told, self._told = self._told, None
+        if told is not None:
+            told(outcome)
+
+
+@dataclass(slots=True, eq=False)
+class Batch:
+    """What one session carries now."""
+
+    items: list[Outgoing]
+    since: float
+    side: bool = False
+    suspected: bool = False
+
+
+class Link:
+    """One agent: its queue, its batches out, its suspects."""
+
+    def __init__(self, agent: Agent, sessions: Sessions, touch: Callable[[Link], None], *, redirect: bool) -> None:
+        self.agent = agent
+        self.dirty = False
+        self.extended = False
+        self.queue: deque[Outgoing] = deque()
+        self.side: deque[Outgoing] = deque()
+        self.out: set[Batch] = set()
+        self.suspects: OrderedDict[Mailbox, None] = OrderedDict()
+        self._sessions = sessions
+        self._touch = touch
+        self._redirect = redirect
+        self._expired = 0.0
+
+    @property
+    def waiting(self) -> int:
+        return len(self.queue) + len(self.side)
+
+    @property
+    def resting(self) -> bool:
+        return not (self.queue or self.side or self.out)
+
+    def put(self, item: Outgoing) -> None:
+        if self.suspects and item.target in self.suspects:
+            self.side.append(item)
+        else:
+            self.queue.append(item)
+        self._touch(self)
+
+    def flush(self) -> None:
+        """Sends what may be sent now. Called at the end of a tick and by the clock."""
+        self.dirty = False
+        now = trio.current_time()
+        most = SESSIONS if self.extended else SESSIONS_2004
+        while self.queue and self._room("main", most, self.queue[0], now):
+            self._send(self._take(now), "main", now)
+        while self.side and self._room("side", SIDE_SESSIONS, None, now):
+            item = self.side.popleft()
+            if not item.ended:
+                self._send([item], "side", now)
+
+    def _room(self, lane: str, most: int, oldest: Outgoing | None, now: float) -> bool:
+        if self._sessions.idle(self.agent, lane):
+            return True
+        count = self._sessions.count(self.agent, lane)
+        if oldest is not None and count and self.extended and now - oldest.since < QUICK:
+            return False
+        return count < most
+
+    def _take(self, now: float) -> list[Outgoing]:
+        items: list[Outgoing] = []
+        room, octets = (BATCH_ITEMS if self.extended else 1), 0
+        while self.queue and len(items) < room:
+            item = self.queue[0]
+            octets += len(item.octets)
+            if items and octets > BATCH_OCTETS:
+                break
+            self.queue.popleft()
+            if not item.ended:
+                items.append(item)
+        return items
+
+    def _send(self, items: list[Outgoing], lane: str, now: float) -> None:
+        if not items:
+            return
+        batch = Batch(items, now, lane == "side")
+        self.out.add(batch)
+        octets = [item.octets for item in items]
+        self._sessions.send(self.agent, lane, octets, lambda heard: self._heard(batch, heard), redirect=self._redirect)
+
+    def _heard(self, batch: Batch, heard: Heard) -> None:
+        self.out.discard(batch)
+        self._touch(self)
+        if isinstance(heard, Results) and len(heard.outcomes) == len(batch.items):
+            self.extended = True
+            if self.suspects and trio.current_time() - batch.since < QUICK:
+                self._clear(batch.items)
+            for item, outcome in zip(batch.items, heard.outcomes, strict=True):
+                item.tell(outcome)
+        elif isinstance(heard, Status2004) and (heard.received or len(batch.items) == 1):
+            self.extended = False
+            self._of_2004(batch, received=heard.received)
+        elif isinstance(heard, Lost):
+            for item in batch.items:
+                item.tell(PeerError(heard.text))
+        else:
+            self.extended = False
+            self._undecided(batch.items)
+
+    def _of_2004(self, batch: Batch, *, received: bool) -> None:
+        if self.suspects and trio.current_time() - batch.since < QUICK:
+            self._clear(batch.items)
+        for item in batch.items:
+            item.tell(Outcome(0) if received else PeerError("the agent answered an error status"))
+
+    def _undecided(self, items: list[Outgoing]) -> None:
+        """An error status or a bad count for a batch decides nothing: each goes again, singly (protocol 4)."""
+        if len(items) == 1:
+            items[0].tell(PeerError("the agent answered a count of results that differs"))
+        else:
+            self.queue.extendleft(reversed([item for item in items if not item.ended]))
+
+    def _clear(self, items: Iterable[Outgoing]) -> None:
+        for item in items:
+            self.suspects.pop(item.target, None)
+
+    def tend(self, now: float) -> None:
+        """The clock's look: suspects, sessions for what has waited, and (once a second) deadlines."""
+        for batch in self.out:
+            if not batch.suspected and now - batch.since > SLOW:
+                batch.suspected = True
+                self._suspect(batch)
+        if now - self._expired >= 1:
+            self._expired = now
+            self._expire(now)
+        if self.queue or self.side:
+            self.flush()
+
+    def _expire(self, now: float) -> None:
+        for items in (self.queue, self.side, *(batch.items for batch in self.out)):
+            for item in items:
+                if item.deadline <= now:
+                    item.tell(OutOfTime("no answer in time"))
+
+    def _suspect(self, batch: Batch) -> None:
+        for item in batch.items:
+            self.suspects[item.target] = None
+        while len(self.suspects) > QUEUE:
+            self.suspects.popitem(last=False)
+        if not batch.side and self.queue:
+            queued, self.queue = self.queue, deque()
+            for item in queued:
+                (self.side if item.target in self.suspects else self.queue).append(item)
+
+
+class Links:
+    """All agents. `offer` never waits; unknown domains are located by a task of their own, once for all who wait."""
+
+    def __init__(self, locator: Locator, sessions: Sessions, tick: Tick, nursery: trio.Nursery) -> None:
+        self._locator = locator
+        self._sessions = sessions
+        self._tick = tick
+        self._nursery = nursery
+        self._links: dict[tuple[Agent, bool], Link] = {}
+        self._locating: dict[str, list[tuple[Outgoing, bool]]] = {}
+        self._busy = trio.Event()
+        self.struck = 0
+
+    def offer(
+        self,
+        target: Mailbox,
+        octets: bytes,
+        told: Told,
+        *,
+        deadline: float,
+        rna: str | None = None,
+        redirect: bool = False,
+    ) -> None:
+        """`octets` to the agent of `target` (or of the domain `rna`), at the end of this tick."""
+        domain = rna or target.domain
+        item = Outgoing(octets, target, told, deadline, trio.current_time())
+        agent = self._locator.known(domain, "rnasp")
+        if agent is not None:
+            self._put(agent, item, redirect)
+        elif domain in self._locating:
+            self._wait(domain, item, redirect)
+        else:
+            self._locating[domain] = [(item, redirect)]
+            self._nursery.start_soon(self._locate, domain)
+
+    def _wait(self, domain: str, item: Outgoing, redirect: bool) -> None:
+        waiting = self._locating[domain]
+        if len(waiting) >= QUEUE:
+            self._strike(item)
+        else:
+            waiting.append((item, redirect))
+
+    def _strike(self, item: Outgoing) -> None:
+        self.struck += 1
+        self._tick.soon(lambda: item.tell(QUEUE_FULL))
+
+    async def _locate(self, domain: str) -> None:
+        failure: PeerError = PeerError("not located")
+        agent = None
+        try:
+            agent = await self._locator.find(domain, "rnasp")
+        except PeerError as error:
+            failure = error
+        finally:
+            for item, redirect in self._locating.pop(domain):
+                if agent is not None:
+                    self._put(agent, item, redirect)
+                else:
+                    item.tell(failure)
+
+    def _put(self, agent: Agent, item: Outgoing, redirect: bool) -> None:
+        link = self._links.get((agent, redirect))
+        if link is None:
+            link = self._new_link(agent, redirect)
+        if link.waiting >= QUEUE:
+            self._strike(item)
+            return
+        link.put(item)
+        if not self._busy.is_set():
+            self._busy.set()
+
+    def _new_link(self, agent: Agent, redirect: bool) -> Link:
+        if len(self._links) >= LINKS:
+            self._links = {name: link for name, link in self._links.items() if not link.resting}
+        link = self._links[agent, redirect] = Link(agent, self._sessions, self._touch, redirect=redirect)
+        return link
+
+    def _touch(self, link: Link) -> None:
+        if not link.dirty:
+            link.dirty = True
+            self._tick.soon(link.flush)
+
+    async def run(self) -> None:
+        """The one clock of all links: it stands still while nothing is out."""
+        while True:
+            await self._busy.wait()
+            await trio.sleep(TWICE_A_QUICK)
+            now = trio.current_time()
+            resting = True
+            for link in list(self._links.values()):
+                if not link.resting:
+                    resting = False
+                    link.tend(now)
+            if resting and not self._locating:
+                self._busy = trio.Event()
+
+    @property
+    def waiting(self) -> int:
+        """Notifications queued or out, for `status` and for the drain."""
+        out = sum(link.waiting + sum(len(b.items) for b in link.out) for link in self._links.values())
+        return out + sum(len(waiting) for waiting in self._locating.values())
+
+    def suspects(self) -> int:
+        return sum(len(link.suspects) for link in self._links.values())

@@ -1,0 +1,109 @@
+"""Repeats and loops (protocol 5.0 a to g): what is under way, what was taken, what the sender was not told.
+
+Keyed by (store, key, current recipient). Durable rows are the memory; here they are remembered by a hash of 8
+octets, read back at start, and bounded by `[limits] remembered`, oldest first.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from forwarder.model import Mailbox, Notification, Outcome
+from forwarder.ports import Clock, Sight
+from forwarder.wire.outcome import LOOP, TOOMANYHOPS
+
+FRESH = 12 * 3600
+UNTOLD = 15 * 60
+UNTOLD_MOST = 100_000
+
+Identity = tuple[str, bytes, Mailbox]
+
+
+class Taken(NamedTuple):
+    """When it was last seen taken, and the row that holds it (0: an inbox row)."""
+
+    at: int
+    debt: int
+
+
+def _short(identity: Identity) -> int:
+    store, key, mailbox = identity
+    text = key + store.encode() + b"\0" + mailbox.localpart.encode() + b"@" + mailbox.domain.encode()
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big")
+
+
+class Repeats:
+    """The agent's memory of what passed through it."""
+
+    def __init__(self, name: str, secret: bytes, *, hops: int, remembered: int, clock: Clock) -> None:
+        self._name = name
+        self._secret = secret
+        self._hops = hops
+        self._most = remembered
+        self._clock = clock
+        self._taken: dict[int, Taken] = {}
+        self._untold: dict[Identity, tuple[float, Outcome]] = {}
+        self.under_way: set[Identity] = set()
+
+    def mark(self, mailbox: Mailbox) -> bytes:
+        """Our `rcpt` in a Hop: tells us, and nobody else, which mailbox it was (8.10)."""
+        text = f"{mailbox.localpart}@{mailbox.domain}".encode()
+        return hmac.digest(self._secret, text, "sha256")[:8]
+
+    def loop(self, notification: Notification, mailbox: Mailbox) -> Outcome | None:
+        """(a) and (b): too many hops, or our own mark for this mailbox in the trace."""
+        if notification.hops is None and not notification.trace:
+            return None
+        if hops_of(notification) + 1 > self._hops:
+            return Outcome(TOOMANYHOPS)
+        ours = [hop.rcpt for hop in notification.trace if hop.by == self._name]
+        return Outcome(LOOP) if ours and self.mark(mailbox) in ours else None
+
+    def untold(self, identity: Identity) -> Outcome | None:
+        """(g): an outcome that the sender was not told, told now."""
+        if not self._untold:
+            return None
+        until, outcome = self._untold.get(identity, (0.0, Outcome(0)))
+        return outcome if until > self._clock() else None
+
+    def keep_untold(self, identity: Identity, outcome: Outcome) -> None:
+        """Bounded by number as well as by time: the oldest go first."""
+        while len(self._untold) >= UNTOLD_MOST:
+            del self._untold[next(iter(self._untold))]
+        self._untold.pop(identity, None)
+        self._untold[identity] = (self._clock() + UNTOLD, outcome)
+
+    def taken(self, identity: Identity) -> Taken | None:
+        return self._taken.get(_short(identity))
+
+    def saw(self, identity: Identity, debt: int = 0, at: int | None = None) -> None:
+        """A row holds it from now on."""
+        short = _short(identity)
+        self._taken.pop(short, None)
+        self._taken[short] = Taken(int(self._clock()) if at is None else at, debt)
+        if self._most and len(self._taken) > self._most:
+            del self._taken[next(iter(self._taken))]
+
+    def recall(self, sights: Iterable[Sight]) -> None:
+        """At start: the durable rows, oldest first."""
+        for sight in sights:
+            self.saw((sight.store, sight.key, sight.recipient.folded), sight.debt, sight.at)
+
+    def sweep(self, older: int) -> None:
+        """Forgets what was taken before that time, and untold outcomes past their time."""
+        for short in [short for short, taken in self._taken.items() if taken.at < older]:
+            del self._taken[short]
+        now = self._clock()
+        for identity in [identity for identity, (until, _) in self._untold.items() if until <= now]:
+            del self._untold[identity]
+
+    def __len__(self) -> int:
+        return len(self._taken)
+
+
+def hops_of(notification: Notification) -> int:
+    """How many forwarders it has passed, by its counter or its trace, whichever says more."""
+    return max(notification.hops or 0, len(notification.trace))

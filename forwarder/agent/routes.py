@@ -1,0 +1,237 @@
+"""From a mailbox to who acts for it: the compiled entry (strategy, ready octets) and the legs its targets expand to.
+
+Nothing here waits. Where a file has to be read first, the answer is Cold: the mailboxes to read; the dispatcher reads
+all cold ones of a tick in one thread call and asks again with what it read (`fresh`).
+A hosted target that is a plain forward and on is expanded in place; any other hosted one is a leaf, handled by its own
+strategy in process. Each final target stands once, with every path to it (operator 2).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import NamedTuple
+
+from forwarder.model import Hop, Mailbox, Outcome, Route
+from forwarder.plugin import Strategy
+from forwarder.ports import Addresses, Answer, Broken, Found, Ledger, Nobody, Strategies
+from forwarder.wire.notification import hop_tlv, original_tlv, recipient_tlv
+from forwarder.wire.outcome import ACCEPTED, DEFERRED, LOOP, NOUSER, REFUSED
+
+ENTRIES = 100_000
+NESTED_TRUSTED = 1.0
+PLAIN_FORWARD = "rewrite_resend"
+RESENT, SHARED = 3, 2
+
+Fresh = Mapping[Mailbox, Answer]
+Path = tuple[Mailbox, ...]
+
+
+class Cold(NamedTuple):
+    """These have to be read before the question can be answered."""
+
+    mailboxes: frozenset[Mailbox]
+
+
+class Leg(NamedTuple):
+    """One final target. paths: by which hosted mailboxes it is reached, () = directly."""
+
+    mailbox: Mailbox
+    recipient: bytes
+    leaf: bool
+    paths: tuple[Path, ...]
+
+
+class Expansion(NamedTuple):
+    """The final targets of a Resend, or why there are none to be had."""
+
+    legs: tuple[Leg, ...]
+    refusal: Outcome | None = None
+
+
+class _Kept(NamedTuple):
+    """An expansion and how long it counts: hosted targets are looked at again, foreign ones change with their entry."""
+
+    generation: int
+    until: float
+    expansion: Expansion
+
+
+class Entry:
+    """A mailbox as received, compiled: its route, strategies made, and what we add to a notification kept ready."""
+
+    __slots__ = (
+        "_hops",
+        "_mark",
+        "_name",
+        "_second",
+        "expansions",
+        "folded",
+        "memory",
+        "original",
+        "route",
+        "strategies",
+    )
+
+    def __init__(self, mailbox: Mailbox, route: Route, memory: dict[str, bytes], name: str, mark: bytes) -> None:
+        self.route = route
+        self.folded = mailbox.folded
+        self.original = original_tlv(mailbox)
+        self.strategies: dict[str, Strategy] = {}
+        self.expansions: dict[Path, _Kept] = {}
+        self.memory = memory
+        self._name = name
+        self._mark = mark
+        self._second = -1
+        self._hops: dict[int, bytes] = {}
+
+    def hop(self, now: float, how: int) -> bytes:
+        """Our Hop, ready; alike for one second."""
+        if int(now) != self._second:
+            self._second = int(now)
+            self._hops.clear()
+        octets = self._hops.get(how)
+        if octets is None:
+            octets = self._hops[how] = hop_tlv(Hop(self._name, self._mark, self._second, how))
+        return octets
+
+
+class Routes:
+    """Compiled entries, bounded; and expansions, made anew for each generation of the address files."""
+
+    def __init__(
+        self,
+        addresses: Addresses,
+        strategies: Strategies,
+        ledger: Ledger,
+        *,
+        name: str,
+        mark: Callable[[Mailbox], bytes],
+        depth: int,
+        targets: int,
+    ) -> None:
+        self._addresses = addresses
+        self._strategies = strategies
+        self._ledger = ledger
+        self._name = name
+        self._mark = mark
+        self._depth = depth
+        self._targets = targets
+        self._entries: dict[Mailbox, Entry] = {}
+
+    def entry(self, mailbox: Mailbox, fresh: Fresh) -> Entry | Outcome | Cold:
+        """Who acts for it, or the outcome where nobody does."""
+        answer = self._answer(mailbox, fresh)
+        if isinstance(answer, Found):
+            entry = self._entries.get(mailbox)
+            if entry is not None and entry.route is answer.route:
+                return entry
+            return Cold(frozenset((mailbox,)))
+        if answer is None:
+            return Cold(frozenset((mailbox,)))
+        if isinstance(answer, Nobody):
+            return Outcome(NOUSER) if answer.tell else Outcome(ACCEPTED)
+        if isinstance(answer, Broken):
+            return Outcome(DEFERRED, retryafter=300)
+        return Outcome(REFUSED)
+
+    def _answer(self, mailbox: Mailbox, fresh: Fresh) -> Answer | None:
+        return fresh[mailbox] if mailbox in fresh else self._addresses.look_up(mailbox)
+
+    async def read(self, cold: frozenset[Mailbox]) -> Fresh:
+        """Reads the files of cold mailboxes and compiles the entries found."""
+        answers = await self._addresses.read(cold)
+        for mailbox, answer in answers.items():
+            if isinstance(answer, Found):
+                known = self._entries.get(mailbox)
+                if known is None or known.route is not answer.route:
+                    await self._compile(mailbox, answer.route)
+        return answers
+
+    async def _compile(self, mailbox: Mailbox, route: Route) -> None:
+        memory = dict(await self._ledger.memory(route.entry, route.strategy))
+        while len(self._entries) >= ENTRIES:
+            del self._entries[next(iter(self._entries))]
+        self._entries.pop(mailbox, None)
+        self._entries[mailbox] = Entry(mailbox, route, memory, self._name, self._mark(mailbox.folded))
+
+    def strategy(self, entry: Entry, name: str) -> Strategy | None:
+        """The entry's own strategy or its fallback, made once; None where it is not installed."""
+        made = entry.strategies.get(name)
+        if made is None:
+            route = entry.route if name == entry.route.strategy else replace(entry.route, strategy=name)
+            try:
+                made = entry.strategies[name] = self._strategies.make(name, route)
+            except KeyError:
+                return None
+        return made
+
+    def expand(self, entry: Entry, to: Path, fresh: Fresh, now: float) -> Expansion | Cold:
+        """The legs of a Resend: hosted plain forwards opened, each final target once."""
+        kept = entry.expansions.get(to)
+        if kept is not None and kept.generation == self._addresses.generation and now < kept.until:
+            return kept.expansion
+        walk = _Walk(self._addresses, fresh, self._depth)
+        walk.down(to, (entry.route.address,))
+        if walk.cold:
+            return Cold(frozenset(walk.cold))
+        expansion = self._expansion(entry.route, walk)
+        if len(entry.expansions) >= 64:
+            entry.expansions.clear()
+        until = now + NESTED_TRUSTED if walk.nested else math.inf
+        entry.expansions[to] = _Kept(self._addresses.generation, until, expansion)
+        return expansion
+
+    def _expansion(self, route: Route, walk: _Walk) -> Expansion:
+        if walk.circle:
+            return Expansion((), Outcome(LOOP, text="its targets lead back to it"))
+        most = route.limits.get("targets", self._targets)
+        if most and len(walk.found) > most:
+            return Expansion((), Outcome(DEFERRED, retryafter=86400, text="too many targets"))
+        legs = [
+            Leg(mailbox, recipient_tlv(mailbox), self._addresses.hosted(mailbox.domain), tuple(paths))
+            for mailbox, paths in walk.found.values()
+        ]
+        return Expansion(tuple(legs))
+
+
+class _Walk:
+    """Down the hosted plain forwards, depth first, every path kept."""
+
+    def __init__(self, addresses: Addresses, fresh: Fresh, depth: int) -> None:
+        self._addresses = addresses
+        self._fresh = fresh
+        self._depth = depth
+        self.cold: set[Mailbox] = set()
+        self.circle = False
+        self.nested = False
+        self.found: dict[Mailbox, tuple[Mailbox, list[Path]]] = {}
+
+    def down(self, to: Path, path: Path) -> None:
+        for mailbox in to:
+            if self._addresses.hosted(mailbox.domain):
+                self._hosted(mailbox, path)
+            else:
+                self._final(mailbox, path)
+
+    def _hosted(self, mailbox: Mailbox, path: Path) -> None:
+        self.nested = True
+        answer = self._fresh[mailbox] if mailbox in self._fresh else self._addresses.look_up(mailbox)
+        if answer is None:
+            self.cold.add(mailbox)
+            return
+        address = answer.route.address if isinstance(answer, Found) else mailbox.folded
+        if address in path or len(path) > self._depth:
+            self.circle = True
+        elif isinstance(answer, Found) and _plain(answer.route):
+            self.down(answer.route.to, (*path, address))
+        else:
+            self._final(mailbox, path)
+
+    def _final(self, mailbox: Mailbox, path: Path) -> None:
+        self.found.setdefault(mailbox.folded, (mailbox, []))[1].append(path[1:])
+
+
+def _plain(route: Route) -> bool:
+    return route.strategy == PLAIN_FORWARD and route.state == "on" and route.expires is None

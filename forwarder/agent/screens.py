@@ -1,0 +1,74 @@
+"""What stands between the route and the strategy: lists, signature, callback, greylist, in this order (protocol 7.17).
+
+A screen's verdict is an outcome or "continue". One that raises counts as what it declared: pass or defer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import trio
+
+from forwarder.plugin import Ask, Case, Defer, Log, Pass, Screen, Verdict
+from forwarder.wire.outcome import UNVERIFIED
+
+STAGES = ("lists", "signature", "callback", "greylist")
+PATIENCE = 10.0
+
+
+class Guarded(NamedTuple):
+    """A screen made, with its name, its place and what its failure means."""
+
+    name: str
+    stage: str
+    screen: Screen
+    passes_on_error: bool
+
+
+class Screens:
+    """The chain. `judge` answers at once or says that the network must be asked; then `ask`."""
+
+    def __init__(self, screens: Sequence[Guarded], log: Log) -> None:
+        self._screens = sorted(screens, key=lambda guarded: STAGES.index(guarded.stage))
+        self._log = log
+        self._limiter = trio.CapacityLimiter(100)
+
+    def __bool__(self) -> bool:
+        return bool(self._screens)
+
+    def judge(self, case: Case) -> Verdict | Ask:
+        """The first verdict that is not "pass"; Ask where a screen needs the network."""
+        for guarded in self._screens:
+            verdict = self._judge(guarded, case)
+            if not isinstance(verdict, Pass):
+                return verdict
+        return Pass()
+
+    async def ask(self, case: Case) -> Verdict:
+        """The chain again, asking where it must; each has PATIENCE seconds."""
+        for guarded in self._screens:
+            verdict: Verdict | Ask = self._judge(guarded, case)
+            if isinstance(verdict, Ask):
+                verdict = await self._ask(guarded, case)
+            if not isinstance(verdict, Pass):
+                return verdict
+        return Pass()
+
+    def _judge(self, guarded: Guarded, case: Case) -> Verdict | Ask:
+        try:
+            return guarded.screen.judge(case)
+        except Exception as error:
+            return self._failed(guarded, error)
+
+    async def _ask(self, guarded: Guarded, case: Case) -> Verdict:
+        try:
+            async with self._limiter:
+                with trio.fail_after(PATIENCE):
+                    return await guarded.screen.ask(case)
+        except Exception as error:
+            return self._failed(guarded, error)
+
+    def _failed(self, guarded: Guarded, error: Exception) -> Verdict:
+        self._log.info("screen failed", screen=guarded.name, error=f"{type(error).__name__}: {error}")
+        return Pass() if guarded.passes_on_error else Defer(UNVERIFIED)

@@ -1,0 +1,55 @@
+"""A PDU being answered. Whoever decides an item settles it; the last one folds and answers. No task is parked.
+
+A PDU of several items is answered at most 5 s after its first decided item: the rest get 35, their exchanges go on
+and their outcomes are remembered (protocol 2, 5.0 g).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from forwarder.model import Outcome, Peer
+from forwarder.wire.outcome import BUSY
+
+PATIENCE = 5.0
+LATER = Outcome(BUSY, retryafter=300)
+
+
+class Turn:
+    """`answer` is called once, with an outcome for each item; `late` for outcomes that came after the answer."""
+
+    __slots__ = ("_answer", "_missing", "answered", "first", "outcomes", "peer")
+
+    def __init__(self, peer: Peer, items: int, answer: Callable[[Sequence[Outcome]], None]) -> None:
+        self.peer = peer
+        self.outcomes: list[Outcome | None] = [None] * items
+        self._missing = items
+        self._answer = answer
+        self.answered = False
+        self.first = 0.0
+        if not items:
+            self._close()
+
+    def settle(self, index: int, outcome: Outcome) -> bool:
+        """False: too late, the peer has been told 35 for this item."""
+        if self.answered:
+            return False
+        self.outcomes[index] = outcome
+        self._missing -= 1
+        if not self._missing:
+            self._close()
+        return True
+
+    @property
+    def waiting(self) -> bool:
+        """Some items are decided, some are not: the patience of PATIENCE seconds runs."""
+        return not self.answered and 0 < self._missing < len(self.outcomes)
+
+    def give_up(self) -> None:
+        """Answers now; undecided items are told to come back."""
+        if not self.answered:
+            self._close()
+
+    def _close(self) -> None:
+        self.answered = True
+        self._answer([outcome or LATER for outcome in self.outcomes])
