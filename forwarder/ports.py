@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, Protocol
 
 from forwarder.model import (
@@ -238,7 +239,10 @@ class Notifier(Protocol):
 
 
 class Arrival(NamedTuple):
-    """A notification to be kept for an entry's readers."""
+    """A notification to be kept for an entry's readers.
+
+    sender: the account at the store that the notification names, for the caps. limits: the entry's own, over [limits].
+    """
 
     entry: str
     recipient: Mailbox
@@ -249,6 +253,8 @@ class Arrival(NamedTuple):
     at: int
     hidden_until: int = 0
     expires: int | None = None
+    sender: str = ""
+    limits: Mapping[str, int] = MappingProxyType({})
 
 
 class Waiting(NamedTuple):
