@@ -1,0 +1,218 @@
+"""What is owed after an answer, and what strategies remember (protocol 5.0 d, 5.3; speed 9).
+
+* A debt is one row. Accepting appends rows in one job; its number is told after COMMIT.
+* Settling, and remembering, wait for nobody: they are seen at once here and ride on the next commit. A crash may lose
+  the last of them, so a target may be asked again: the same key, harmless.
+* Numbers only grow, over restarts too: the row with the highest one is never dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from itertools import groupby
+from typing import Any, NamedTuple
+
+import apsw
+import structlog
+
+from forwarder.model import Mailbox
+from forwarder.ports import Debt, Sight
+from forwarder.storage.database import Database, Migration
+
+MEMORY_OCTETS = 64 * 1024
+"""Of names and values that one strategy may remember for one entry."""
+FORGET_ROWS = 1_000
+"""Debts dropped in one transaction."""
+
+SCHEMA = (
+    Migration(
+        "ledger-1",
+        """
+        CREATE TABLE debts (
+            number INTEGER PRIMARY KEY, kind TEXT NOT NULL, entry TEXT NOT NULL, localpart TEXT NOT NULL,
+            domain TEXT NOT NULL, store TEXT NOT NULL, key BLOB NOT NULL, octets BLOB NOT NULL,
+            accepted INTEGER NOT NULL, state BLOB NOT NULL, still_open INTEGER NOT NULL);
+        CREATE INDEX debts_accepted ON debts (accepted);
+        CREATE INDEX debts_open ON debts (number) WHERE still_open = 1;
+        CREATE TABLE memories (
+            entry TEXT NOT NULL, strategy TEXT NOT NULL, name TEXT NOT NULL, value BLOB NOT NULL,
+            PRIMARY KEY (entry, strategy, name));
+        """,
+    ),
+)
+
+_COLUMNS = "number, kind, entry, localpart, domain, store, key, octets, accepted, state, still_open"
+
+log = structlog.get_logger("forwarder.storage")
+
+
+class _Settled(NamedTuple):
+    state: bytes
+    closed: bool
+
+
+class _Fact(NamedTuple):
+    entry: str
+    strategy: str
+    name: str
+
+
+class Ledger:
+    """ports.Ledger over the embedded database. `open` before use."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._last = 0
+        self._settled: dict[int, _Settled] = {}
+        self._remembered: dict[_Fact, bytes] = {}
+        self._riding = False
+
+    async def open(self) -> None:
+        """Learns where the numbers stand."""
+
+        def last(connection: apsw.Connection) -> int:
+            return int(connection.execute("SELECT coalesce(max(number), 0) FROM debts").get)
+
+        self._last = await self._database.read(last)
+
+    def accept_soon(self, debts: Sequence[Debt], done: Callable[[Sequence[int] | Exception], None]) -> None:
+        def accept(connection: apsw.Connection) -> Sequence[int]:
+            first = self._last + 1
+            self._last += len(debts)
+            rows = (
+                (number, d.kind, d.entry, *d.recipient, d.store, d.key, d.octets, d.accepted, d.state, int(d.open))
+                for number, d in enumerate(debts, first)
+            )
+            connection.executemany("INSERT INTO debts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+            return range(first, first + len(debts))
+
+        self._ride()
+        self._database.commit_soon(accept, done, point="ledger.accept")
+
+    def settle_soon(self, number: int, state: bytes, *, closed: bool) -> None:
+        self._settled[number] = _Settled(state, closed)
+        self._ride()
+
+    def remember_soon(self, entry: str, strategy: str, values: Mapping[str, bytes]) -> None:
+        """Raises ValueError if these alone are over MEMORY_OCTETS; with what is there, they are refused and logged."""
+        if sum(len(name.encode()) + len(value) for name, value in values.items()) > MEMORY_OCTETS:
+            raise ValueError(f"{strategy} may remember {MEMORY_OCTETS} octets for {entry}, not more")
+        for name, value in values.items():
+            self._remembered[_Fact(entry, strategy, name)] = value
+        self._ride()
+
+    async def open_debts(self) -> Sequence[Debt]:
+        return [debt for debt in await self._debts("WHERE still_open = 1 ORDER BY number", ()) if debt.open]
+
+    async def debt(self, number: int) -> Debt | None:
+        found = await self._debts("WHERE number = ?", (number,))
+        return found[0] if found else None
+
+    async def sights(self, since: int) -> Sequence[Sight]:
+        sql = (
+            "SELECT store, key, localpart, domain, accepted, number FROM debts WHERE accepted >= ?"
+            " ORDER BY accepted, number"
+        )
+
+        def read(connection: apsw.Connection) -> Sequence[Sight]:
+            return [
+                Sight(store, key, Mailbox(local, domain), at, number)
+                for store, key, local, domain, at, number in connection.execute(sql, (since,))
+            ]
+
+        return await self._database.read(read)
+
+    async def forget(self, before: int) -> int:
+        sql = (
+            "DELETE FROM debts WHERE number IN (SELECT number FROM debts WHERE accepted < ? AND still_open = 0"
+            " AND number < (SELECT max(number) FROM debts) ORDER BY accepted LIMIT ?)"
+        )
+
+        def drop(connection: apsw.Connection) -> int:
+            connection.execute(sql, (before, FORGET_ROWS))
+            return connection.changes()
+
+        dropped = 0
+        while rows := await self._database.commit(drop, point="ledger.forget"):
+            dropped += rows
+        return dropped
+
+    async def memory(self, entry: str, strategy: str) -> Mapping[str, bytes]:
+        waiting = _of(self._remembered, entry, strategy)
+        stored = await self._database.read(partial(_memory, entry=entry, strategy=strategy))
+        return {name: value for name, value in {**stored, **waiting}.items() if value}
+
+    async def _debts(self, where: str, bindings: tuple[Any, ...]) -> list[Debt]:
+        settled = dict(self._settled)  # as it is before the read: what is committed meanwhile is in the row
+
+        def read(connection: apsw.Connection) -> list[Debt]:
+            return [_debt(row) for row in connection.execute(f"SELECT {_COLUMNS} FROM debts {where}", bindings)]  # noqa: S608  # where: constants above
+
+        return [_with(debt, settled.get(debt.number)) for debt in await self._database.read(read)]
+
+    # -- what rides along
+
+    def _ride(self) -> None:
+        if (self._settled or self._remembered) and not self._riding:
+            self._database.commit_soon(self._write, self._written, point="ledger.settle", lazy=True)
+            self._riding = True
+
+    def _write(self, connection: apsw.Connection) -> tuple[dict[int, _Settled], dict[_Fact, bytes]]:
+        settled, remembered = self._settled.copy(), self._remembered.copy()  # a copy is one step for other threads
+        connection.executemany(
+            "UPDATE debts SET state = ?, still_open = ? WHERE number = ?",
+            ((value.state, int(not value.closed), number) for number, value in settled.items()),
+        )
+        for (entry, strategy), facts in groupby(sorted(remembered), key=lambda fact: fact[:2]):
+            _remember(connection, entry, strategy, {fact.name: remembered[fact] for fact in facts})
+        return settled, remembered
+
+    def _written(self, answer: tuple[dict[int, _Settled], dict[_Fact, bytes]] | Exception) -> None:
+        self._riding = False
+        if isinstance(answer, Exception):  # kept, and tried again with the next that comes
+            log.error("settlements not written", error=repr(answer), waiting=len(self._settled))
+            return
+        _drop(self._settled, answer[0])
+        _drop(self._remembered, answer[1])
+        self._ride()
+
+
+def _debt(row: tuple[Any, ...]) -> Debt:
+    number, kind, entry, local, domain, store, key, octets, accepted, state, still_open = row
+    return Debt(number, kind, entry, Mailbox(local, domain), store, key, octets, accepted, state, bool(still_open))
+
+
+def _with(debt: Debt, settled: _Settled | None) -> Debt:
+    return debt._replace(state=settled.state, open=not settled.closed) if settled else debt
+
+
+def _of(remembered: Mapping[_Fact, bytes], entry: str, strategy: str) -> dict[str, bytes]:
+    return {f.name: value for f, value in remembered.items() if f.entry == entry and f.strategy == strategy}
+
+
+def _drop(waiting: dict[Any, Any], written: Mapping[Any, Any]) -> None:
+    """What was written is no longer waiting, unless it has changed since."""
+    for name, value in written.items():
+        if waiting.get(name) is value:
+            del waiting[name]
+
+
+def _memory(connection: apsw.Connection, entry: str, strategy: str) -> dict[str, bytes]:
+    sql = "SELECT name, value FROM memories WHERE entry = ? AND strategy = ?"
+    return {str(name): bytes(value) for name, value in connection.execute(sql, (entry, strategy))}
+
+
+def _remember(connection: apsw.Connection, entry: str, strategy: str, values: Mapping[str, bytes]) -> None:
+    known = {**_memory(connection, entry, strategy), **values}
+    if sum(len(name.encode()) + len(value) for name, value in known.items() if value) > MEMORY_OCTETS:
+        log.error("a strategy would remember too much", entry=entry, strategy=strategy, most=MEMORY_OCTETS)
+        return
+    connection.executemany(
+        "DELETE FROM memories WHERE entry = ? AND strategy = ? AND name = ?",
+        ((entry, strategy, name) for name in values),
+    )
+    connection.executemany(
+        "INSERT INTO memories VALUES (?, ?, ?, ?)",
+        ((entry, strategy, name, value) for name, value in values.items() if value),
+    )
