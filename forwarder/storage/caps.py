@@ -43,7 +43,7 @@ class Caps:
 
     def strikes(self, origin: Origin, limits: Mapping[str, int], now: int) -> str | None:
         """The name of the limit that one more item would pass, None if it may come in."""
-        self._turn(now)
+        self.turn(now)
         least = self._limits if not limits else self._limits._replace(**_ours(limits))
         if least.waiting and self._waiting[origin.entry] >= least.waiting:
             return "waiting"
@@ -81,7 +81,8 @@ class Caps:
             _less(self._today, origin)
             _less(self._today_store, (origin.entry, origin.store))
 
-    def _turn(self, now: int) -> None:
+    def turn(self, now: int) -> None:
+        """A new day: what came on the last one counts no more."""
         if now // DAY > self._day:
             self._day = now // DAY
             self._today.clear()
