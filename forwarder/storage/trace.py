@@ -11,7 +11,7 @@ from __future__ import annotations
 import mmap
 import os
 from collections.abc import Iterator
-from datetime import date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import structlog
@@ -22,7 +22,7 @@ from forwarder.ports import Clock
 FLUSH_LINES = 500
 FLUSH_SECONDS = 0.2
 BUFFER_LINES = 50_000
-"""Lines kept while the disk cannot take them; over it they are dropped and counted."""
+"""Lines kept while the disk is slow; over it they are dropped and counted."""
 
 log = structlog.get_logger("forwarder.storage")
 
@@ -51,7 +51,7 @@ class Trace:
         lines.append(line)
         if not count:
             self._some.set()
-        elif count == FLUSH_LINES:
+        elif count == FLUSH_LINES - 1:
             self._many.set()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -79,7 +79,7 @@ class Trace:
             self._some, self._many = trio.Event(), trio.Event()
         if not lines and not self._unsaid:
             return
-        now = datetime.fromtimestamp(self._clock(), timezone.utc)
+        now = datetime.fromtimestamp(self._clock(), UTC)
         unsaid, self._unsaid = self._unsaid, 0
         if unsaid:
             lines.append(f"{now:%Y-%m-%dT%H:%M:%SZ} trace dropped={unsaid}")
@@ -119,7 +119,7 @@ def segments(folder: Path) -> list[Path]:
 
 
 def search(folder: Path, needle: bytes, limit: int) -> Iterator[str]:
-    """The last `limit` whole lines that hold `needle`, in time order. Reads newest segments first; blocks on the disk."""
+    """The last `limit` whole lines that hold `needle`, in time order. Reads backwards, newest segment first; blocks."""
     if not needle or b"\n" in needle:
         raise ValueError("a search needs some octets of one line")
     found: list[str] = []

@@ -1,0 +1,138 @@
+"""RNAQP: readers ask what waits for them (protocol 3.3 gap 17, 5.1).
+
+Which entries an account reads is looked up in the files at each command, not remembered from the login: what an
+operator takes away is gone at the next poll. Notifications are handed over as they came, with all their octets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import structlog
+
+from forwarder.model import ClientLocation, Peer
+from forwarder.ports import Accounts, Addresses, Catalogue, Conversation, Inbox, Waiting
+from forwarder.wire.notification import decode_notification
+from forwarder.wire.rnaqp import (
+    Authenticate,
+    Authenticated,
+    Clear,
+    Cleared,
+    Command,
+    Item,
+    Peek,
+    Peeked,
+    Response,
+    RetrieveAndClear,
+    RetrievedAndCleared,
+)
+from forwarder.wire.rnasp import Status
+
+ANSWER_ITEMS = 1_000
+"""Items of one answer at most (gap 17)."""
+ANSWER_OCTETS = (16 << 20) - (256 << 10)
+"""Octets of notifications in one answer: 16 MiB less what surrounds them."""
+
+log = structlog.get_logger("forwarder.rnaqp")
+
+
+class Rnaqp:
+    """ports.Service. clear_login: whether this peer may send a password on the transport it came by."""
+
+    def __init__(
+        self,
+        accounts: Accounts,
+        addresses: Addresses,
+        catalogue: Catalogue,
+        inbox: Inbox,
+        clear_login: Callable[[Peer], bool],
+    ) -> None:
+        self.accounts = accounts
+        self.addresses = addresses
+        self.catalogue = catalogue
+        self.inbox = inbox
+        self.clear_login = clear_login
+
+    def open(self, peer: Peer) -> Conversation:
+        return Reading(self, peer)
+
+
+class Reading:
+    """One reader's session."""
+
+    def __init__(self, service: Rnaqp, peer: Peer) -> None:
+        self._service = service
+        self._peer = peer
+        self._account: str | None = None
+
+    async def answer(self, command: Command, /) -> Response:
+        if isinstance(command, Authenticate):
+            return await self._authenticate(command)
+        entries = await self._entries()
+        if self._account is None or entries is None:
+            return _refused()
+        match command:
+            case RetrieveAndClear(limit):
+                page, more = await self._service.inbox.retrieve_and_clear(
+                    self._account, entries, _items(limit), ANSWER_OCTETS
+                )
+                # a reader of 2004 asked for all: it is told that there is more only in an element it ignores
+                return _fine(RetrievedAndCleared(_as_items(page, cursors=False), more or None))
+            case Peek(after, limit):
+                page, more = await self._service.inbox.peek(self._account, entries, after, _items(limit), ANSWER_OCTETS)
+                return _fine(Peeked(_as_items(page, cursors=True), more))
+            case Clear(cursors):
+                await self._service.inbox.clear(entries, cursors)
+                return _fine(Cleared())
+
+    async def close(self) -> None:
+        """Nothing is open between two commands."""
+        self._account = None
+
+    async def _authenticate(self, command: Authenticate) -> Response:
+        self._account = None
+        if not self._service.clear_login(self._peer):
+            log.warning("password sent in clear", peer=self._peer.address, account=command.account)
+            return _refused()
+        account = await self._service.accounts.verify(command.account, command.password, self._peer.address)
+        if account is None or "read" not in account.may:
+            log.info("login refused", peer=self._peer.address, account=command.account)
+            return _refused()
+        self._account = account.name
+        return _fine(Authenticated())
+
+    async def _entries(self) -> Sequence[str] | None:
+        """What the account reads by the files as they are now; None once it may no longer read at all."""
+        if self._account is None:
+            return None
+        account = await self._service.accounts.find(self._account)
+        if account is None or "read" not in account.may:
+            self._account = None
+            return None
+        named = await self._service.catalogue.read_by(account.name)
+        routes = [await self._service.addresses.entry(entry) for entry in named]
+        return [route.entry for route in routes if route is not None and account.name in route.readers]
+
+
+def _items(limit: int | None) -> int:
+    return min(limit or ANSWER_ITEMS, ANSWER_ITEMS)
+
+
+def _as_items(page: Sequence[Waiting], *, cursors: bool) -> tuple[Item, ...]:
+    return tuple(
+        Item(
+            decode_notification(waiting.octets),
+            ClientLocation(*waiting.submitter),
+            waiting.at,
+            waiting.cursor if cursors else None,
+        )
+        for waiting in page
+    )
+
+
+def _fine(data: Authenticated | RetrievedAndCleared | Peeked | Cleared) -> Response:
+    return Response(False, Status.noerror, data)
+
+
+def _refused() -> Response:
+    return Response(False, Status.errornotauthenticated)
