@@ -315,7 +315,7 @@ def parse_size(value: object) -> int:
 
 
 def user_label(localpart: str) -> str:
-    """The DNS label of a local part: hex of the first 28 octets of SHA-256(lower(NFC(local part))), as RFC 7929 does."""
+    """The DNS label of a local part: hex of the first 28 octets of SHA-256(lower(NFC(local part))) (RFC 7929)."""
     return hashlib.sha256(fold_localpart(localpart).encode()).digest()[:28].hex()
 
 
@@ -332,7 +332,7 @@ def format_user_record(
 
 
 def user_record_line(label: str, text: str, ttl: int | None = None) -> str:
-    """The zone line of one such record, its owner relative to the domain. label: a user_label, or "*" for the catch-all.
+    """The zone line of one such record, owner relative to the domain. label: a user_label, or "*" (catch-all).
 
     A line without a TTL (seconds) takes the domain's. Strings of a TXT hold at most 255 octets each (RFC 1035 3.3.14).
     """

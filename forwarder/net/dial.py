@@ -1,0 +1,42 @@
+"""The one place that opens a connection to a peer: the address filter is asked about the very address dialled."""
+
+from __future__ import annotations
+
+import socket
+
+import trio
+
+from forwarder.model import Endpoint
+from forwarder.net.address_filter import AddressFilter
+from forwarder.ports import NoService
+
+CONNECT_SECONDS = 15.0  # protocol 2, "Idle"
+
+
+class Dialer:
+    """Connects to addresses, never to names: nothing is looked up between the check and the connect."""
+
+    def __init__(self, address_filter: AddressFilter) -> None:
+        self._filter = address_filter
+
+    async def connect(self, endpoint: Endpoint) -> trio.SocketStream:
+        """A stream that sends at once (TCP_NODELAY). Raises NoService: forbidden, or noserver within 15 s."""
+        refusal = self._filter.refusal(endpoint)
+        if refusal:
+            raise NoService("forbidden", refusal)
+        family = socket.AF_INET6 if ":" in endpoint.address else socket.AF_INET
+        try:
+            opened = trio.socket.socket(family, socket.SOCK_STREAM)
+            try:
+                with trio.fail_after(CONNECT_SECONDS):
+                    await opened.connect((endpoint.address, endpoint.port))
+                stream = trio.SocketStream(opened)
+                stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            except BaseException:
+                opened.close()
+                raise
+        except trio.TooSlowError:
+            raise NoService("noserver", f"{endpoint} did not answer within {CONNECT_SECONDS:.0f} s") from None
+        except OSError as error:
+            raise NoService("noserver", f"{endpoint}: {error.strerror or error}") from None
+        return stream
