@@ -1,0 +1,335 @@
+"""What is owed after the answer: to each target of a role until taken, refused or given up; pulls; plugins' work.
+
+One row a debt, its state packed by us; settlements ride on the next commit. At start-up all that is owed is due at
+once. A target that took it but promises nothing is notified again each day in the store's place, while the store still
+has the message, at most seven days (protocol 5.3 i). The heap holds times, one task waits for the next.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Callable
+from itertools import count
+
+import trio
+
+from forwarder.agent.errands import Errands
+from forwarder.agent.item import Item
+from forwarder.agent.links import Links
+from forwarder.agent.owed import DAILY, Member, Owed, Status, members_state
+from forwarder.agent.repeats import Repeats
+from forwarder.agent.routes import Entry, Leg
+from forwarder.model import Hop, Mailbox, Notification, Outcome
+from forwarder.plugin import PeerError, Pull, Work
+from forwarder.ports import Addresses, Clock, Debt, Gone, Ledger, NoService, Sources
+from forwarder.wire.notification import decode_notification, hop_tlv, original_tlv, recipient_tlv, splice
+from forwarder.wire.outcome import ACCEPTED, DEFERRED, NOUSER, REFUSED, code_class, from_target
+
+OUT_AT_ONCE = 20_000
+PATIENCE = 60.0
+FINALS = 100_000
+Ended = Callable[[Outcome], None]
+
+
+class Retry:
+    """`[retry]`: seconds. first doubling to longest; give_up after acceptance."""
+
+    def __init__(self, first: float, longest: float, give_up: float) -> None:
+        self.first = first
+        self.longest = longest
+        self.give_up = give_up
+
+    def wait(self, tries: int, asked: int | None) -> float:
+        """After that many failed tries; never sooner than the peer asked."""
+        return max(min(self.longest, self.first * 2.0 ** min(tries - 1, 30)), float(asked or 0))
+
+
+class Courier:
+    """Open debts in memory, their next times in a heap."""
+
+    def __init__(
+        self,
+        links: Links,
+        ledger: Ledger,
+        repeats: Repeats,
+        addresses: Addresses,
+        sources: Sources,
+        errands: Errands,
+        retry: Retry,
+        clock: Clock,
+        *,
+        name: str,
+    ) -> None:
+        self._links = links
+        self._ledger = ledger
+        self._repeats = repeats
+        self._addresses = addresses
+        self._sources = sources
+        self._errands = errands
+        self._retry = retry
+        self._clock = clock
+        self._name = name
+        self._owed: dict[int, Owed] = {}
+        self._finals: dict[int, Outcome] = {}
+        self._heap: list[tuple[float, int, int]] = []
+        self._order = count()
+        self._ready: deque[tuple[Owed, Member]] = deque()
+        self._out = 0
+        self._woken = trio.Event()
+        self.inner: Callable[[bytes, Ended], None] = _nobody_inside
+        self.log_end: Callable[[Debt, str, Outcome], None] = _unlogged
+
+    # -- rows for new debts
+
+    def resend_debt(self, item: Item, legs: tuple[Leg, ...]) -> Debt:
+        return self._debt(item, "resend", members_state(legs))
+
+    def pull_debt(self, item: Item, step: Pull) -> Debt:
+        return self._debt(item, "pull", self._errands.pull_state(item, step))
+
+    def work_debt(self, item: Item, step: Work) -> Debt:
+        return self._debt(item, "work", self._errands.work_state(item, step))
+
+    def _debt(self, item: Item, kind: str, state: bytes) -> Debt:
+        assert item.entry is not None
+        notification = item.notification
+        return Debt(
+            0,
+            kind,
+            item.entry.route.entry,
+            notification.recipient,
+            notification.store,
+            notification.identifier,
+            notification.raw,
+            int(self._clock()),
+            state,
+        )
+
+    # -- debts under way
+
+    def take(self, debt: Debt, notification: Notification, entry: Entry | None = None) -> None:
+        """A committed debt: everything it owes is due now."""
+        if debt.kind != "resend":
+            self._errands.take(debt, notification, self._errand_ended)
+            return
+        owed = Owed.unpack(debt, notification)
+        if entry is not None:
+            owed.original, owed.hop = entry.original, entry.hop(self._clock(), owed.how)
+        self._owed[debt.number] = owed
+        for member in owed.members:
+            if member.status is Status.OWED:
+                self._ready.append((owed, member))
+            elif member.status is Status.TAKEN and member.due:
+                self._at(member.due, debt.number)
+        self._pump()
+
+    async def load(self) -> None:
+        """At start: whatever is open, due at once."""
+        for debt in await self._ledger.open_debts():
+            self.take(debt, decode_notification(debt.octets))
+
+    def final(self, number: int) -> Outcome | None:
+        """The outcome of a debt whose every target ended for good, to be told at the store's next repeat (5.3 iii)."""
+        return self._finals.get(number)
+
+    def earlier(self, number: int) -> tuple[Mailbox, ...]:
+        """Where an open debt's notification went (sticky Resend). A closed one's row rules when it is sent again."""
+        owed = self._owed.get(number)
+        return tuple(member.mailbox for member in owed.members) if owed is not None else ()
+
+    def again(self, number: int, ended: Ended) -> None:
+        """The store's own scheduled resend, more than 12 h later: once more to all but the refused and the promised."""
+        owed = self._owed.get(number)
+        if owed is not None:
+            self._once_more(owed)
+            ended(Outcome(ACCEPTED))
+        else:
+            self._errands.soon(self._revive, number, ended)
+
+    async def _revive(self, number: int, ended: Ended) -> None:
+        debt = await self._ledger.debt(number)
+        if debt is None or debt.kind != "resend":
+            ended(Outcome(ACCEPTED))
+            return
+        owed = self._owed.setdefault(number, Owed.unpack(debt, decode_notification(debt.octets)))
+        refused = [member for member in owed.members if member.status is Status.REFUSED]
+        if len(refused) == len(owed.members):
+            del self._owed[number]
+            ended(_final(owed))
+            return
+        self._once_more(owed)
+        ended(Outcome(ACCEPTED))
+
+    def _once_more(self, owed: Owed) -> None:
+        now = self._clock()
+        for member in owed.members:
+            if member.status is Status.GIVEN_UP:
+                member.status = Status.OWED
+            if member.status is not Status.REFUSED and not member.out and member.promised <= now:
+                self._ready.append((owed, member))
+        self._pump()
+
+    def _pump(self) -> None:
+        """Hands out what is due, at most OUT_AT_ONCE at a time; the rest follows as answers come."""
+        while self._ready and self._out < OUT_AT_ONCE:
+            owed, member = self._ready.popleft()
+            if not member.out and not owed.closed:
+                member.out = True
+                self._out += 1
+                self._send(owed, member)
+
+    def _send(self, owed: Owed, member: Member) -> None:
+        leg = member.leg or self.leg(member.mailbox)
+        member.leg = leg
+        if owed.hop is None:
+            owed.original = original_tlv(owed.notification.recipient)
+            owed.hop = self._hop(owed.notification.recipient, owed.how)
+        octets = splice(owed.notification, leg.recipient, original=owed.original, hop=owed.hop)
+        if leg.leaf:
+            self.inner(octets, lambda outcome: self._told(owed, member, outcome))
+        else:
+            deadline = trio.current_time() + PATIENCE
+            self._links.offer(leg.mailbox, octets, lambda answer: self._told(owed, member, answer), deadline=deadline)
+
+    def _told(self, owed: Owed, member: Member, answer: Outcome | PeerError) -> None:
+        member.out = False
+        self._out -= 1
+        now = self._clock()
+        if isinstance(answer, PeerError):
+            asked = 86400 if isinstance(answer, NoService) and answer.kind == "baddomain" else None
+            self._failed(owed, member, Outcome(DEFERRED, retryafter=asked), now)
+        elif code_class(answer.code) == 0:
+            member.took(answer, now, repeat=not (member.leg and member.leg.leaf) and now < owed.repeats_end)
+            self.log_end(owed.debt, str(member.mailbox), answer)
+        elif code_class(answer.code) == 2:
+            self._failed(owed, member, answer, now)
+        else:
+            member.refused(from_target(answer).code)
+            self.log_end(owed.debt, str(member.mailbox), answer)
+        self._settle(owed, member)
+        if self._ready:
+            self._pump()
+
+    def _failed(self, owed: Owed, member: Member, outcome: Outcome, now: float) -> None:
+        if member.status is Status.TAKEN:
+            member.due = now + DAILY if now + DAILY < owed.repeats_end else 0.0
+            return
+        member.tries += 1
+        member.code = outcome.code
+        if now - owed.debt.accepted > self._retry.give_up:
+            member.status, member.due = Status.GIVEN_UP, 0.0
+            self.log_end(owed.debt, str(member.mailbox), outcome)
+        else:
+            member.due = now + self._retry.wait(member.tries, outcome.retryafter)
+
+    def _settle(self, owed: Owed, member: Member) -> None:
+        if member.due:
+            self._at(member.due, owed.debt.number)
+        if not owed.dirty:
+            owed.dirty = True
+            self._errands.at_tick(lambda: self._write(owed))
+
+    def _write(self, owed: Owed) -> None:
+        """Once a tick for each row, however many of its targets answered in it."""
+        owed.dirty = False
+        closed = owed.closed or all(not member.out and not member.due for member in owed.members)
+        closed = closed and not any(member.status is Status.OWED for member in owed.members)
+        self._ledger.settle_soon(owed.debt.number, owed.pack(), closed=closed)
+        if closed:
+            self._owed.pop(owed.debt.number, None)
+            if all(member.status is Status.REFUSED for member in owed.members):
+                self._keep_final(owed.debt.number, _final(owed))
+
+    def _keep_final(self, number: int, outcome: Outcome) -> None:
+        while len(self._finals) >= FINALS:
+            del self._finals[next(iter(self._finals))]
+        self._finals[number] = outcome
+
+    def _errand_ended(self, debt: Debt, outcome: Outcome) -> None:
+        self.log_end(debt, "", outcome)
+        if code_class(outcome.code) == 3:
+            self._keep_final(debt.number, outcome)
+
+    # -- times
+
+    def _at(self, due: float, number: int) -> None:
+        heapq.heappush(self._heap, (due, next(self._order), number))
+        if self._heap[0][2] == number:
+            self._woken.set()
+
+    async def run(self) -> None:
+        """Waits for the next time something is due."""
+        while True:
+            self._woken = trio.Event()
+            wait = self._heap[0][0] - self._clock() if self._heap else float("inf")
+            with trio.move_on_after(max(0.0, min(wait, 3600.0))):
+                await self._woken.wait()
+            now = self._clock()
+            numbers = set()
+            while self._heap and self._heap[0][0] <= now:
+                numbers.add(heapq.heappop(self._heap)[2])
+            for number in numbers:
+                if number in self._owed:
+                    self._due(self._owed[number], now)
+
+    def _due(self, owed: Owed, now: float) -> None:
+        repeat = []
+        for member in owed.members:
+            if member.due and member.due <= now and not member.out:
+                member.due = 0.0
+                if member.status is Status.TAKEN:
+                    repeat.append(member)
+                else:
+                    self._ready.append((owed, member))
+        if repeat:
+            self._errands.soon(self._repeat, owed, repeat)
+        self._pump()
+
+    async def _repeat(self, owed: Owed, members: list[Member]) -> None:
+        """The daily repeat, only while the store still has the message."""
+        try:
+            await self._sources.look(owed.notification)
+        except Gone:
+            owed.closed = True
+            self._write(owed)
+            return
+        except PeerError:
+            for member in members:
+                member.due = self._clock() + DAILY
+                self._settle(owed, member)
+            return
+        self._ready.extend((owed, member) for member in members)
+        self._pump()
+
+    # -- octets
+
+    def leg(self, mailbox: Mailbox) -> Leg:
+        return Leg(mailbox, recipient_tlv(mailbox), self._addresses.hosted(mailbox.domain), ())
+
+    def spliced(self, notification: Notification, mailbox: Mailbox, leg: Leg, how: int) -> bytes:
+        hop = self._hop(mailbox, how)
+        return splice(notification, leg.recipient, original=original_tlv(mailbox), hop=hop)
+
+    def _hop(self, mailbox: Mailbox, how: int) -> bytes:
+        mark = self._repeats.mark(mailbox.folded)
+        return hop_tlv(Hop(self._name, mark, int(self._clock()), how))
+
+    @property
+    def waiting(self) -> int:
+        """Open debts, for `status`."""
+        return len(self._owed) + self._errands.waiting
+
+
+def _final(owed: Owed) -> Outcome:
+    """Every target said no: the first that is more than "no such mailbox", as a stateless forward would map it."""
+    code = next((member.code for member in owed.members if member.code != NOUSER), REFUSED)
+    return from_target(Outcome(code))
+
+
+def _nobody_inside(octets: bytes, ended: Ended) -> None:
+    raise AssertionError("the dispatcher was not wired to the courier")
+
+
+def _unlogged(debt: Debt, target: str, outcome: Outcome) -> None:
+    """Until the daemon gives a trace."""

@@ -1,0 +1,366 @@
+"""One notification walks through: limits, route, repeats and loops, screens, the plan, the deeds, the outcome.
+
+Reads top to bottom; `receive` takes a PDU's notifications, `_advance` takes one as far as it goes without waiting.
+What must wait (cold files, screens that ask) goes on in one task for a whole tick, never in one for each notification.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+
+import trio
+
+from forwarder.agent.item import Item
+from forwarder.agent.limits import SubmitterLimit
+from forwarder.agent.perform import SOON, Performer
+from forwarder.agent.repeats import Repeats
+from forwarder.agent.routes import Cold, Entry, Fresh, Routes
+from forwarder.agent.screens import Screens
+from forwarder.agent.tick import Tick
+from forwarder.agent.turn import PATIENCE, Turn
+from forwarder.model import Mailbox, Notification, Outcome, Peer
+from forwarder.plugin import Ask, Case, Decline, Defer, Hold, Pass, Plan, Refuse, Tell
+from forwarder.ports import Answer as Looked
+from forwarder.ports import Clock, Strategies, Trace
+from forwarder.wire.der import MalformedPDU
+from forwarder.wire.notification import decode_notification
+from forwarder.wire.outcome import (
+    BUSY,
+    DEFERRED,
+    EXPIRED,
+    NOUSER,
+    REFUSED,
+    TEMPORARY,
+    code_class,
+    legacy_error,
+)
+
+NOTHING: Fresh = {}
+SHARED_HOP = 2
+COLD_ROUNDS = 16
+LIMITED = Outcome(BUSY, retryafter=300, text="too many notifications from this address")
+IN_FLIGHT = Outcome(BUSY, retryafter=300)
+NO_NOTES = ""
+
+Answer = Callable[[Sequence[Outcome], bool], None]
+"""Outcomes in order; True: a peer of 2004 is told errorinternalproblem for the whole PDU."""
+
+
+class Dispatcher:
+    """The agent. `receive` for what comes by socket, `receive_inner` for our own and for leaves."""
+
+    def __init__(
+        self,
+        limit: SubmitterLimit,
+        routes: Routes,
+        repeats: Repeats,
+        screens: Screens,
+        strategies: Strategies,
+        performer: Performer,
+        trace: Trace,
+        tick: Tick,
+        nursery: trio.Nursery,
+        clock: Clock,
+        *,
+        literals: bool,
+    ) -> None:
+        self._limit = limit
+        self._routes = routes
+        self._repeats = repeats
+        self._screens = screens
+        self._strategies = strategies
+        self._performer = performer
+        self._trace = trace
+        self._tick = tick
+        self._nursery = nursery
+        self._clock = clock
+        self._literals = literals
+        self._cold: list[tuple[Item, Cold]] = []
+        self._impatient: dict[Turn, None] = {}
+        self._hurried = trio.Event()
+        self.received = 0
+        self.inner = 0
+        self.outcomes = [0] * 5
+
+    # -- in
+
+    def receive(self, notifications: Sequence[Notification], peer: Peer, answer: Answer) -> None:
+        """A PDU's notifications. `answer` is called once, perhaps before this returns."""
+        extended = "results" in peer.features
+        items: list[Item] = []
+
+        def folded(outcomes: Sequence[Outcome]) -> None:
+            self._impatient.pop(turn, None)
+            failed = False
+            if not extended:
+                shared = any(hop.how == SHARED_HOP for n in notifications for hop in n.trace)
+                failed = legacy_error(outcomes, shared=shared)
+                if failed and len(items) > 1:
+                    self._keep_untold(items, outcomes)
+            answer(outcomes, failed)
+
+        turn = Turn(peer, len(notifications), folded)
+        if not notifications:
+            return
+        self.received += len(notifications)
+        if not self._limit.allows(peer.address, len(notifications)):
+            for index in range(len(notifications)):
+                turn.settle(index, LIMITED)
+            return
+        at = datetime.fromtimestamp(self._clock(), UTC)
+        for index, notification in enumerate(notifications):
+            items.append(Item(notification, peer, at, _Settle(self, turn, index)))
+        for item in items:
+            self._start(item)
+        if turn.waiting:
+            self._hurry(turn)
+
+    def receive_inner(self, octets: bytes, told: Callable[[Outcome], None], features: frozenset[str]) -> None:
+        """A notification that this daemon itself has for one of its own mailboxes."""
+        try:
+            notification = decode_notification(octets)
+        except MalformedPDU:
+            told(Outcome(REFUSED))
+            return
+        self.inner += 1
+        at = datetime.fromtimestamp(self._clock(), UTC)
+        peer = Peer("", features=features, inner=True)
+
+        def settle(item: Item, outcome: Outcome) -> None:
+            self._end(item, outcome)
+            told(outcome)
+
+        self._start(Item(notification, peer, at, settle))
+
+    def perform(self, case: Case, plan: Plan, told: Callable[[Outcome], None]) -> None:
+        """The plan that a plugin's Work led to; its debt stands for it, so no memory is asked."""
+        entry = Entry(case.notification.recipient, case.route, {}, "", b"")
+
+        def settle(item: Item, outcome: Outcome) -> None:
+            told(outcome)
+
+        item = Item(case.notification, case.peer, case.now, settle)
+        item.entry, item.plan = entry, plan
+        item.identity = ("work " + case.notification.store, case.notification.identifier, entry.folded)
+        self._thaw_later(item, self._performer.perform(item, plan, NOTHING))
+
+    def _start(self, item: Item) -> None:
+        self._thaw_later(item, self._advance(item, NOTHING))
+
+    # -- through
+
+    def _advance(self, item: Item, fresh: Fresh) -> Cold | None:
+        """As far as it goes at once. Cold: call again with these read."""
+        notification = item.notification
+        if item.plan is None:
+            if item.entry is None:
+                entry = self._routes.entry(notification.recipient, fresh)
+                if type(entry) is not Entry:
+                    if isinstance(entry, Cold):
+                        return entry
+                    assert isinstance(entry, Outcome)
+                    item.end(entry)
+                    return None
+                item.entry = entry
+                refusal = self._refusal(item, entry)
+                if refusal is not None:
+                    item.end(refusal)
+                    return None
+            assert item.entry is not None
+            if self._screens and item.verdict is None and self._screened(item):
+                return None
+            item.plan = self._plan(item, item.entry)
+        return self._performer.perform(item, item.plan, fresh)
+
+    def _refusal(self, item: Item, entry: Entry) -> Outcome | None:
+        """What ends it before any strategy is asked: literal stores, expiry, repeats, loops, the address's state."""
+        notification, route = item.notification, entry.route
+        store = notification.store
+        if not self._literals and not notification.storeclear.domain and not _tls_domain(notification):
+            return Outcome(REFUSED, text="stores named by address are not accepted")
+        now = item.at.timestamp()
+        if notification.expires is not None and notification.expires <= now:
+            return Outcome(EXPIRED)
+        if loop := self._repeats.loop(notification, entry.folded):
+            return loop
+        identity = (store, notification.identifier, entry.folded)
+        if identity in self._repeats.under_way:
+            return IN_FLIGHT
+        if untold := self._repeats.untold(identity):
+            return untold
+        if route.state == "gone" or (route.expires is not None and route.expires <= item.at):
+            return Outcome(NOUSER)
+        if route.state == "off":
+            return Outcome(DEFERRED, retryafter=86400)
+        item.identity = identity
+        self._repeats.under_way.add(identity)
+        return None
+
+    def _screened(self, item: Item) -> bool:
+        """True: the item has ended, or waits for a screen that asks the network."""
+        assert item.entry is not None
+        case = self._case(item, item.entry)
+        verdict = self._screens.judge(case)
+        if isinstance(verdict, Ask):
+            self._nursery.start_soon(self._ask, item, case)
+            return True
+        return self._judged(item, verdict)
+
+    async def _ask(self, item: Item, case: Case) -> None:
+        if not self._judged(item, await self._screens.ask(case)):
+            self._thaw_later(item, self._advance(item, NOTHING))
+
+    def _judged(self, item: Item, verdict: Pass | Hold | Refuse | Defer) -> bool:
+        item.verdict = verdict
+        if isinstance(verdict, Refuse | Defer):
+            item.plan = Plan((verdict,), note="by a screen")
+            self._performer.perform(item, item.plan, NOTHING)
+            return True
+        return False
+
+    def _plan(self, item: Item, entry: Entry) -> Plan:
+        """The strategy's decision, or its fallback's where it declines."""
+        route = entry.route
+        if route.state == "moved":
+            return self._moved(item, entry)
+        plan = self._plan_of(item, entry, route.strategy)
+        if type(plan.steps[0]) is Decline or not _sayable(plan, item.peer):
+            if route.fallback is None:
+                return Plan((Defer(),), note="declined, and the address has no fallback")
+            return self._plan_of(item, entry, route.fallback)
+        return plan
+
+    def _moved(self, item: Item, entry: Entry) -> Plan:
+        route = entry.route
+        if route.to and "redirect" in item.peer.features and not item.peer.inner:
+            return Plan((Tell(route.to, permanent=True),), note="the address has moved")
+        if route.fallback is not None:
+            return self._plan_of(item, entry, route.fallback)
+        return Plan((Refuse(NOUSER),), note="the address has moved, and has no fallback")
+
+    def _plan_of(self, item: Item, entry: Entry, name: str) -> Plan:
+        strategy = self._routes.strategy(entry, name)
+        if strategy is None:
+            return Plan((Defer(),), note=f"strategy {name} is not installed")
+        return self._strategies.plan(strategy, self._case(item, entry))
+
+    def _case(self, item: Item, entry: Entry) -> Case:
+        return Case(
+            item.notification, entry.route, item.peer, item.at, self._performer.earlier(item.identity), entry.memory
+        )
+
+    # -- what waits for files
+
+    def _thaw_later(self, item: Item, cold: Cold | None) -> None:
+        if cold is not None:
+            self._cold.append((item, cold))
+            if len(self._cold) == 1:
+                self._tick.soon(self._start_thaw)
+
+    def _start_thaw(self) -> None:
+        cold, self._cold = self._cold, []
+        self._nursery.start_soon(self._thaw, cold)
+
+    async def _thaw(self, waiting: list[tuple[Item, Cold]]) -> None:
+        """One thread call for all cold addresses of the tick; again for what these lead to."""
+        fresh: dict[Mailbox, Looked] = {}
+        for _ in range(COLD_ROUNDS):
+            wanted = frozenset().union(*(cold.mailboxes for _, cold in waiting))
+            fresh.update(await self._routes.read(wanted))
+            still = []
+            for item, _ in waiting:
+                cold = self._advance(item, fresh)
+                if cold is not None:
+                    still.append((item, cold))
+            if not still:
+                return
+            waiting = still
+        for item, _ in waiting:
+            item.end(SOON)
+
+    # -- out
+
+    def _end(self, item: Item, outcome: Outcome) -> None:
+        if item.identity is not None:
+            self._repeats.under_way.discard(item.identity)
+        self.outcomes[min(code_class(outcome.code), 4)] += 1
+        self._trace.write(_line(self._clock(), item, outcome))
+
+    def _keep_untold(self, items: Sequence[Item], outcomes: Sequence[Outcome]) -> None:
+        """(g): a batch told errorinternalproblem as a whole comes again, singly; each gets its own answer then."""
+        for item, outcome in zip(items, outcomes, strict=True):
+            if item.identity is not None and code_class(outcome.code) != TEMPORARY:
+                self._repeats.keep_untold(item.identity, outcome)
+
+    def late(self, item: Item, outcome: Outcome) -> None:
+        """Its peer was told 35 in the meantime."""
+        if item.identity is not None and code_class(outcome.code) != TEMPORARY:
+            self._repeats.keep_untold(item.identity, outcome)
+
+    # -- the patience of a PDU
+
+    def _hurry(self, turn: Turn) -> None:
+        self._impatient[turn] = None
+        self._hurried.set()
+
+    async def run(self) -> None:
+        """Answers PDUs whose first decided item has waited PATIENCE seconds; stands still while there are none."""
+        while True:
+            await self._hurried.wait()
+            await trio.sleep(0.25)
+            now = trio.current_time()
+            for turn in list(self._impatient):
+                if turn.first == 0.0:
+                    turn.first = now
+                elif now - turn.first >= PATIENCE - 0.5:
+                    self._impatient.pop(turn, None)
+                    turn.give_up()
+            if not self._impatient:
+                self._hurried = trio.Event()
+
+    @property
+    def waiting(self) -> int:
+        """Notifications taken in and not decided, for the drain."""
+        return len(self._repeats.under_way) + len(self._cold)
+
+
+class _Settle:
+    """Ends an item of a PDU: the turn's, and the agent's own record."""
+
+    __slots__ = ("_dispatcher", "_index", "_turn")
+
+    def __init__(self, dispatcher: Dispatcher, turn: Turn, index: int) -> None:
+        self._dispatcher = dispatcher
+        self._turn = turn
+        self._index = index
+
+    def __call__(self, item: Item, outcome: Outcome) -> None:
+        dispatcher, turn = self._dispatcher, self._turn
+        dispatcher._end(item, outcome)
+        if not turn.settle(self._index, outcome):
+            dispatcher.late(item, outcome)
+        elif turn.waiting and turn not in dispatcher._impatient:
+            dispatcher._hurry(turn)
+
+
+def _sayable(plan: Plan, peer: Peer) -> bool:
+    """A lone Tell is for those who asked for redirects: code 16 goes to nobody else (5.2)."""
+    lone_tell = len(plan.steps) == 1 and type(plan.steps[0]) is Tell
+    return not lone_tell or ("redirect" in peer.features and not peer.inner)
+
+
+def _tls_domain(notification: Notification) -> str | None:
+    return notification.storessl.domain if notification.storessl is not None else None
+
+
+def _line(now: float, item: Item, outcome: Outcome) -> str:
+    """time, key's handle, store, recipient, peer, code, note: what `trace` searches."""
+    notification, plan = item.notification, item.plan
+    mark = hashlib.sha256(notification.identifier).hexdigest()[:12]
+    recipient = notification.recipient
+    return (
+        f"{now:.3f}\t{mark}\t{notification.store}\t{recipient.localpart}@{recipient.domain}"
+        f"\t{item.peer.address or 'inner'}\t{outcome.code}\t{plan.note if plan is not None else NO_NOTES}"
+    )

@@ -1,0 +1,76 @@
+"""One notification of a PDU on its way through the agent, and how its parts fold into an outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+from forwarder.agent.repeats import Identity
+from forwarder.agent.routes import Entry
+from forwarder.model import Notification, Outcome, Peer, Redirect
+from forwarder.plugin import Plan, Verdict
+from forwarder.wire.outcome import ACCEPTED, DUPLICATE, MOVED, code_class
+
+
+class Item:
+    """Ends once: by `end`, or when the last of its `parts` has ended (Deposit beside Resend has two)."""
+
+    __slots__ = (
+        "_codes",
+        "_missing",
+        "_settle",
+        "asked",
+        "at",
+        "entry",
+        "identity",
+        "moved",
+        "notification",
+        "peer",
+        "plan",
+        "verdict",
+    )
+
+    def __init__(
+        self, notification: Notification, peer: Peer, at: datetime, settle: Callable[[Item, Outcome], None]
+    ) -> None:
+        self.notification = notification
+        self.peer = peer
+        self.at = at
+        self.entry: Entry | None = None
+        self.identity: Identity | None = None
+        self.plan: Plan | None = None
+        self.verdict: Verdict | None = None
+        self.asked = False
+        self.moved: tuple[Redirect, ...] = ()
+        self._settle = settle
+        self._codes: list[Outcome] | None = None
+        self._missing = 1
+
+    def split(self, parts: int) -> None:
+        """It ends when that many parts have."""
+        self._missing = parts
+
+    def end(self, outcome: Outcome) -> None:
+        """One part has ended (of one, unless `split`)."""
+        if self._missing == 1 and self._codes is None:
+            self._settle(self, self._with_moved(outcome) if self.moved else outcome)
+            return
+        self._codes = [*(self._codes or ()), outcome]
+        self._missing -= 1
+        if not self._missing:
+            self._settle(self, self._with_moved(fold_parts(self._codes)))
+
+    def _with_moved(self, outcome: Outcome) -> Outcome:
+        """Taken here and better elsewhere: code 3."""
+        if self.moved and outcome.code in (ACCEPTED, DUPLICATE):
+            return outcome._replace(code=MOVED, redirects=self.moved)
+        return outcome
+
+
+def fold_parts(outcomes: Sequence[Outcome]) -> Outcome:
+    """Any temporary part defers the whole (what is done is remembered); then success; then a no."""
+    for wanted in (2, 0, 1):
+        for outcome in outcomes:
+            if code_class(outcome.code) == wanted:
+                return outcome
+    return outcomes[0]

@@ -1,0 +1,94 @@
+"""The state of one role notification: for each target what it said and when it is due again; packed into its row."""
+
+from __future__ import annotations
+
+import json
+from enum import IntEnum
+
+from forwarder.agent.routes import RESENT, SHARED, Leg
+from forwarder.model import Mailbox, Notification, Outcome, parse_mailbox
+from forwarder.ports import Debt
+
+DAILY = 86400.0
+REPEATS_END = 7 * DAILY
+
+
+class Status(IntEnum):
+    """OWED until the target took it, refused it for good, or we gave up."""
+
+    OWED = 0
+    TAKEN = 1
+    REFUSED = 2
+    GIVEN_UP = 3
+
+
+class Member:
+    """One target. due: Unix time of its next try or repeat, 0 = none; promised: it needs no repeat before then."""
+
+    __slots__ = ("code", "due", "leg", "mailbox", "out", "promised", "status", "tries")
+
+    def __init__(
+        self,
+        mailbox: Mailbox,
+        status: Status = Status.OWED,
+        code: int = 0,
+        due: float = 0.0,
+        tries: int = 0,
+        promised: float = 0.0,
+    ) -> None:
+        self.mailbox = mailbox
+        self.status = status
+        self.code = code
+        self.due = due
+        self.tries = tries
+        self.promised = promised
+        self.out = False
+        self.leg: Leg | None = None
+
+    def took(self, outcome: Outcome, now: float, *, repeat: bool) -> None:
+        """A promise (`retransmit`) spares the daily repeat while it runs."""
+        self.status, self.code, self.tries = Status.TAKEN, outcome.code, 0
+        self.promised = now + outcome.retransmit if outcome.retransmit else 0.0
+        self.due = now + DAILY if repeat and not outcome.retransmit else 0.0
+
+    def refused(self, code: int) -> None:
+        self.status, self.code, self.due = Status.REFUSED, code, 0.0
+
+
+class Owed:
+    """A debt of kind "resend" in memory."""
+
+    __slots__ = ("closed", "debt", "dirty", "hop", "how", "members", "notification", "original")
+
+    def __init__(self, debt: Debt, notification: Notification, members: list[Member]) -> None:
+        self.debt = debt._replace(state=b"", octets=b"")
+        self.notification = notification
+        self.members = members
+        self.how = SHARED if len(members) > 1 else RESENT
+        self.original = b""
+        self.hop: bytes | None = None
+        self.dirty = False
+        self.closed = False
+
+    @property
+    def repeats_end(self) -> float:
+        return self.debt.accepted + REPEATS_END
+
+    def pack(self) -> bytes:
+        rows = [[str(m.mailbox), int(m.status), m.code, int(m.due), m.tries, int(m.promised)] for m in self.members]
+        return json.dumps(rows, ensure_ascii=False, separators=(",", ":")).encode()
+
+    @classmethod
+    def unpack(cls, debt: Debt, notification: Notification) -> Owed:
+        """From its row. A target still owed is due at once, whatever time it had."""
+        members = []
+        for text, status, code, due, tries, promised in json.loads(debt.state):
+            owed = status == Status.OWED
+            members.append(Member(parse_mailbox(text), Status(status), code, 0.0 if owed else due, tries, promised))
+        return cls(debt, notification, members)
+
+
+def members_state(legs: tuple[Leg, ...]) -> bytes:
+    """The state of a new debt: all owed."""
+    rows = [[str(leg.mailbox), 0, 0, 0, 0, 0] for leg in legs]
+    return json.dumps(rows, ensure_ascii=False, separators=(",", ":")).encode()

@@ -1,0 +1,292 @@
+"""A plan becomes deeds. The steps of a whole tick are done together: one send per agent, one commit.
+
+What is on disk before which answer:
+* Resend to one target: nothing; the sender's store is the queue, the answer follows the target's.
+* Resend to several, or sticky: the debt's row, then 0; the courier does the rest.
+* Deposit: the inbox row. Pull, Work: the debt's row.
+* Tell, Refuse, Defer: nothing, answered at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+import trio
+
+from forwarder.agent.courier import Courier
+from forwarder.agent.item import Item
+from forwarder.agent.links import Links
+from forwarder.agent.repeats import FRESH, Identity, Repeats, hops_of
+from forwarder.agent.routes import RESENT, SHARED, Cold, Expansion, Fresh, Leg, Routes
+from forwarder.agent.tick import Tick
+from forwarder.model import Endpoint, Mailbox, Outcome, Redirect
+from forwarder.plugin import Decline, Defer, Deposit, Hold, PeerError, Plan, Pull, Refuse, Resend, Step, Tell, Work
+from forwarder.ports import Arrival, Clock, Debt, Inbox, Ledger, NoService
+from forwarder.wire.der import MalformedPDU
+from forwarder.wire.notification import splice
+from forwarder.wire.outcome import (
+    ACCEPTED,
+    DEFERRED,
+    DUPLICATE,
+    HELD,
+    REDIRECTED,
+    REFUSED,
+    UNVERIFIED,
+    code_class,
+    from_target,
+)
+
+SOON = Outcome(DEFERRED, retryafter=300)
+TOMORROW = Outcome(DEFERRED, retryafter=86400)
+STATELESS = 45.0
+PER_HOP = 5.0
+PERMANENT, TEMPORARY, COPY = 0, 1, 2
+
+Inner = Callable[[bytes, Callable[[Outcome], None]], None]
+
+
+def from_failure(error: PeerError) -> Outcome:
+    """No connection, time-out, empty SRV, error status: 32 with 300 s. NXDOMAIN: 32 with 24 h (5.0)."""
+    return TOMORROW if isinstance(error, NoService) and error.kind == "baddomain" else SOON
+
+
+class Performer:
+    """The deeds of the alphabet. `inner` hands a spliced notification to the dispatcher in process (a leaf)."""
+
+    def __init__(
+        self,
+        routes: Routes,
+        links: Links,
+        repeats: Repeats,
+        courier: Courier,
+        inbox: Inbox,
+        ledger: Ledger,
+        tick: Tick,
+        clock: Clock,
+        inner: Inner,
+    ) -> None:
+        self._routes = routes
+        self._links = links
+        self._repeats = repeats
+        self._courier = courier
+        self._inbox = inbox
+        self._ledger = ledger
+        self._tick = tick
+        self._clock = clock
+        self._inner = inner
+        self._debts: list[tuple[Debt, Item]] = []
+        self._arrivals: list[tuple[Arrival, Item]] = []
+
+    def perform(self, item: Item, plan: Plan, fresh: Fresh) -> Cold | None:
+        """Starts every step; the item ends when all have. Cold: nothing was done yet, read these first."""
+        expansions: dict[Step, Expansion] = {}
+        for step in plan.steps:
+            if type(step) is Resend:
+                assert item.entry is not None
+                expansion = self._routes.expand(item.entry, step.to, fresh, self._clock())
+                if isinstance(expansion, Cold):
+                    return expansion
+                expansions[step] = expansion
+        deeds = [step for step in plan.steps if not (type(step) is Tell and len(plan.steps) > 1)]
+        if len(deeds) > 1:
+            item.split(len(deeds))
+        if len(deeds) < len(plan.steps):
+            item.moved = _redirects(next(s for s in plan.steps if type(s) is Tell), COPY)
+        if plan.remember:
+            self._remember(item, plan)
+        for step in deeds:
+            self._do(item, step, expansions)
+        return None
+
+    def earlier(self, identity: Identity | None) -> tuple[Mailbox, ...]:
+        """Where this key went before, for a strategy that sticks to its choice."""
+        taken = self._repeats.taken(identity) if identity is not None else None
+        return self._courier.earlier(taken.debt) if taken is not None and taken.debt else ()
+
+    def _do(self, item: Item, step: Step, expansions: dict[Step, Expansion]) -> None:
+        if type(step) is Resend:
+            self._resend(item, step, expansions[step])
+        elif type(step) is Deposit:
+            self._deposit(item)
+        elif type(step) is Pull:
+            self._owe(item, self._courier.pull_debt(item, step), once=True)
+        elif type(step) is Work:
+            self._owe(item, self._courier.work_debt(item, step), once=True)
+        elif type(step) is Tell:
+            item.end(Outcome(REDIRECTED, _redirects(step, PERMANENT if step.permanent else TEMPORARY)))
+        elif type(step) is Refuse:
+            item.end(Outcome(step.code, text=step.text))
+        elif type(step) is Defer:
+            item.end(_deferred(step, item.at))
+        else:
+            assert type(step) is Decline
+            item.end(SOON)
+
+    # -- option 3
+
+    def _resend(self, item: Item, step: Resend, expansion: Expansion) -> None:
+        if expansion.refusal is not None:
+            item.end(expansion.refusal)
+        elif not expansion.legs:
+            item.end(Outcome(REFUSED))
+        elif isinstance(item.verdict, Hold):
+            item.end(Outcome(UNVERIFIED, retryafter=max(300, int(item.verdict.until.timestamp() - self._clock()))))
+        elif step.sticky or (len(expansion.legs) > 1 and not step.stateless):
+            self._owe(item, self._courier.resend_debt(item, expansion.legs), once=False)
+        elif len(expansion.legs) == 1:
+            self._pass_on(item, expansion.legs[0], RESENT, step.chains, item.end)
+        else:
+            self._pass_on_to_all(item, expansion.legs, step.chains)
+
+    def _pass_on_to_all(self, item: Item, legs: tuple[Leg, ...], chains: bool) -> None:
+        """The seed's own form: answered when all targets have; any failure is temporary for the whole."""
+        heard: list[Outcome] = []
+
+        def told(outcome: Outcome) -> None:
+            heard.append(outcome)
+            if len(heard) == len(legs):
+                failed = [outcome for outcome in heard if code_class(outcome.code)]
+                item.end(Outcome(DEFERRED, retryafter=failed[0].retryafter or 300) if failed else Outcome(ACCEPTED))
+
+        for leg in legs:
+            self._pass_on(item, leg, SHARED, chains, told)
+
+    def _pass_on(self, item: Item, leg: Leg, how: int, chains: bool, told: Callable[[Outcome], None]) -> None:
+        entry, notification = item.entry, item.notification
+        assert entry is not None
+        try:
+            hop = entry.hop(self._clock(), how)
+            octets = splice(notification, leg.recipient, original=entry.original, hop=hop)
+        except MalformedPDU:
+            told(Outcome(REFUSED, text="it carries too much that we do not know"))
+            return
+        if leg.leaf:
+            self._inner(octets, lambda outcome: told(from_target(outcome)))
+            return
+        patience = max(PER_HOP, STATELESS - PER_HOP * hops_of(notification))
+        deadline = trio.current_time() + patience
+
+        def heard(answer: Outcome | PeerError) -> None:
+            if isinstance(answer, PeerError):
+                told(from_failure(answer))
+            elif chains and answer.code == REDIRECTED and len(answer.redirects) == 1:
+                self._follow(item, answer.redirects[0], deadline, told)
+            else:
+                told(from_target(answer))
+
+        self._links.offer(leg.mailbox, octets, heard, deadline=deadline, redirect=chains)
+
+    def _follow(self, item: Item, redirect: Redirect, deadline: float, told: Callable[[Outcome], None]) -> None:
+        """`chains`: the same key, to where the target points, one hop more; never a second time."""
+        leg = self._courier.leg(redirect.mailbox)
+        if leg.leaf or redirect.rna is not None:
+            told(Outcome(REFUSED))
+            return
+        octets = self._courier.spliced(item.notification, item.notification.recipient, leg, RESENT)
+
+        def heard(answer: Outcome | PeerError) -> None:
+            told(from_failure(answer) if isinstance(answer, PeerError) else from_target(answer))
+
+        self._links.offer(leg.mailbox, octets, heard, deadline=deadline)
+
+    # -- what is committed before the answer
+
+    def _owe(self, item: Item, debt: Debt, *, once: bool) -> None:
+        """A row for it, unless one holds it already (5.0 d, e)."""
+        assert item.identity is not None
+        taken = self._repeats.taken(item.identity)
+        if taken is None:
+            self._debts.append((debt, item))
+            if len(self._debts) == 1:
+                self._tick.soon(self._accept)
+        elif final := self._courier.final(taken.debt):
+            item.end(final)
+        elif once or self._clock() - taken.at < FRESH:
+            item.end(Outcome(DUPLICATE))
+        else:
+            self._repeats.saw(item.identity, taken.debt)
+            self._courier.again(taken.debt, item.end)
+
+    def _accept(self) -> None:
+        waiting, self._debts = self._debts, []
+
+        def done(result: Sequence[int] | Exception) -> None:
+            if isinstance(result, Exception):
+                for _, item in waiting:
+                    item.end(SOON)
+                return
+            for number, (debt, item) in zip(result, waiting, strict=True):
+                assert item.identity is not None
+                self._repeats.saw(item.identity, number)
+                self._courier.take(debt._replace(number=number), item.notification, item.entry)
+                item.end(Outcome(ACCEPTED))
+
+        self._ledger.accept_soon([debt for debt, _ in waiting], done)
+
+    def _deposit(self, item: Item) -> None:
+        assert item.identity is not None
+        assert item.entry is not None
+        taken = self._repeats.taken(item.identity)
+        if taken is not None and self._clock() - taken.at < FRESH:
+            item.end(Outcome(DUPLICATE))
+            return
+        notification = item.notification
+        arrival = Arrival(
+            item.entry.route.entry,
+            notification.recipient,
+            notification.store,
+            notification.identifier,
+            notification.raw,
+            Endpoint(item.peer.address, item.peer.port),
+            int(self._clock()),
+            hidden_until=int(item.verdict.until.timestamp()) if isinstance(item.verdict, Hold) else 0,
+            expires=notification.expires,
+            sender=notification.sender,
+            limits=item.entry.route.limits,
+        )
+        self._arrivals.append((arrival, item))
+        if len(self._arrivals) == 1:
+            self._tick.soon(self._store)
+
+    def _store(self) -> None:
+        waiting, self._arrivals = self._arrivals, []
+
+        def done(result: Sequence[Outcome] | Exception) -> None:
+            if isinstance(result, Exception):
+                for _, item in waiting:
+                    item.end(SOON)
+                return
+            for outcome, (_, item) in zip(result, waiting, strict=True):
+                if code_class(outcome.code) == 0:
+                    assert item.identity is not None
+                    self._repeats.saw(item.identity)
+                    if isinstance(item.verdict, Hold):
+                        outcome = Outcome(HELD)
+                item.end(outcome)
+
+        self._inbox.deposit_soon([arrival for arrival, _ in waiting], done)
+
+    def _remember(self, item: Item, plan: Plan) -> None:
+        """Seen by the next plan at once; committed with the steps."""
+        entry = item.entry
+        assert entry is not None
+        for key, value in plan.remember.items():
+            if value:
+                entry.memory[key] = value
+            else:
+                entry.memory.pop(key, None)
+        self._ledger.remember_soon(entry.route.entry, entry.route.strategy, plan.remember)
+
+
+def _redirects(tell: Tell, kind: int) -> tuple[Redirect, ...]:
+    ttl = int(tell.ttl.total_seconds()) if tell.ttl is not None else None
+    tokens = tell.tokens or (b"",) * len(tell.to)
+    return tuple(
+        Redirect(mailbox, None, kind, ttl, token or None) for mailbox, token in zip(tell.to, tokens, strict=True)
+    )
+
+
+def _deferred(step: Defer, now: datetime) -> Outcome:
+    wait = 300 if step.until is None else max(300, int((step.until - now).total_seconds()))
+    return Outcome(step.code, retryafter=wait)

@@ -1,0 +1,98 @@
+"""A connected socket, driven without a task for each send: what the PDU server and the pooled sessions share.
+
+`send` writes at once; only what the kernel does not take waits for a small task of its own. Half duplex bounds that
+to one PDU. Reading is `await readable()`, then `receive()`.
+"""
+
+from __future__ import annotations
+
+import socket
+
+import trio
+
+RECEIVE = 65536
+
+
+class Channel:
+    """Octets in and out. Closed once; after that `receive` says the stream has ended and `send` does nothing."""
+
+    __slots__ = ("_closing", "_nursery", "_pending", "_socket", "closed")
+
+    def __init__(self, sock: socket.socket, nursery: trio.Nursery) -> None:
+        self._socket = sock
+        self._nursery = nursery
+        self._pending = bytearray()
+        self._closing = False
+        self.closed = False
+
+    @classmethod
+    def of(cls, stream: trio.SocketStream, nursery: trio.Nursery) -> Channel:
+        """Takes a connected stream's socket over."""
+        sock = socket.socket(fileno=stream.socket.detach())
+        sock.setblocking(False)
+        return cls(sock, nursery)
+
+    async def readable(self) -> None:
+        """Until there is something to receive, or the channel is closed."""
+        if not self.closed:
+            try:
+                await trio.lowlevel.wait_readable(self._socket)
+            except trio.ClosedResourceError:
+                pass
+
+    def receive(self) -> bytes | None:
+        """What has arrived; None: nothing yet; b"": the stream has ended."""
+        if self.closed:
+            return b""
+        try:
+            return self._socket.recv(RECEIVE)
+        except (BlockingIOError, InterruptedError):
+            return None
+        except OSError:
+            return b""
+
+    def send(self, octets: bytes) -> None:
+        """At once, or as the peer takes it. A broken connection shows at the next `receive`."""
+        if self.closed:
+            return
+        if self._pending:
+            self._pending += octets
+            return
+        try:
+            sent = self._socket.send(octets)
+        except (BlockingIOError, InterruptedError):
+            sent = 0
+        except OSError:
+            self.close()
+            return
+        if sent < len(octets):
+            self._pending += memoryview(octets)[sent:]
+            self._nursery.start_soon(self._push)
+
+    async def _push(self) -> None:
+        while self._pending and not self.closed:
+            try:
+                await trio.lowlevel.wait_writable(self._socket)
+                if self.closed:
+                    return
+                sent = self._socket.send(self._pending[: 1 << 20])
+                del self._pending[:sent]
+            except (BlockingIOError, InterruptedError):
+                continue
+            except (OSError, trio.ClosedResourceError):
+                self.close()
+        if self._closing:
+            self.close()
+
+    def close_when_sent(self) -> None:
+        """Closes now, or when what was sent has left."""
+        self._closing = True
+        if not self._pending:
+            self.close()
+
+    def close(self) -> None:
+        if self.closed:
+            return
+        self.closed = True
+        trio.lowlevel.notify_closing(self._socket)
+        self._socket.close()

@@ -1,0 +1,214 @@
+"""The pool of RNASP client sessions behind the core's links. One task a session, none a notification.
+
+A batch lost on a session that had served before is repeated once on a new one. An idle session that becomes readable
+is closed (a late errorcommandtimeout would pass for the next answer, speed 4). Deadlines are numbers, read by one clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+
+import trio
+
+from forwarder.model import Endpoint
+from forwarder.net.channel import Channel
+from forwarder.ports import Agent, Heard, Lost, PeerError, Results, Status2004
+from forwarder.wire.der import MalformedPDU
+from forwarder.wire.rnasp import Capabilities, NotifyAnswer, Response, Status, encode_batch, encode_capabilities
+from forwarder.wire.session import NEED_DATA, RNASP, ClientSession
+
+ANSWER = 60.0
+IDLE = 50.0
+CLOCK = 1.0
+OFFERED = frozenset({"results", "moved", "trace", "digest", "sig", "origin", "durable"})
+
+Dial = Callable[[Endpoint], Awaitable[trio.SocketStream]]
+Done = Callable[[Heard], None]
+LaneName = tuple[tuple[Endpoint, ...], str]
+
+
+class _Errand:
+    """A batch on its way. `again`: it may be repeated on a new session."""
+
+    __slots__ = ("again", "done", "pdu")
+
+    def __init__(self, pdu: bytes, done: Done) -> None:
+        self.pdu = pdu
+        self.done = done
+        self.again = True
+
+
+class _Session:
+    __slots__ = ("channel", "errand", "served", "since", "wire")
+
+    def __init__(self, channel: Channel, now: float) -> None:
+        self.channel = channel
+        self.wire = ClientSession(RNASP)
+        self.errand: _Errand | None = None
+        self.served = False
+        self.since = now
+
+    def carry(self, errand: _Errand, now: float) -> None:
+        self.errand = errand
+        self.since = now
+        self.channel.send(self.wire.send_pdu(errand.pdu))
+
+
+class _Lane:
+    __slots__ = ("connecting", "idle", "live")
+
+    def __init__(self) -> None:
+        self.idle: list[_Session] = []
+        self.live: set[_Session] = set()
+        self.connecting = 0
+
+
+class Pool:
+    """Implements ports.Sessions. `dial` connects to one endpoint and has a deadline of its own."""
+
+    def __init__(self, dial: Dial, nursery: trio.Nursery, *, name: str) -> None:
+        self._dial = dial
+        self._nursery = nursery
+        self._lanes: dict[LaneName, _Lane] = {}
+        self._awake = trio.Event()
+        self._now = 0.0
+        self._offer = {
+            redirect: encode_capabilities(Capabilities(1, OFFERED | {"redirect"} if redirect else OFFERED, name))
+            for redirect in (False, True)
+        }
+
+    def idle(self, agent: Agent, lane: str) -> int:
+        known = self._lanes.get((agent.endpoints, lane))
+        return len(known.idle) if known is not None else 0
+
+    def count(self, agent: Agent, lane: str) -> int:
+        known = self._lanes.get((agent.endpoints, lane))
+        return len(known.live) + known.connecting if known is not None else 0
+
+    def send(self, agent: Agent, lane: str, notifications: Sequence[bytes], done: Done, *, redirect: bool) -> None:
+        errand = _Errand(encode_batch(notifications, self._offer[redirect]), done)
+        known = self._lanes.get((agent.endpoints, lane))
+        if known is not None and known.idle:
+            known.idle.pop().carry(errand, self._now)
+        else:
+            self._open(agent, lane, errand)
+
+    def _open(self, agent: Agent, lane: str, errand: _Errand) -> None:
+        self._lanes.setdefault((agent.endpoints, lane), _Lane()).connecting += 1
+        self._nursery.start_soon(self._live, agent, lane, errand)
+        if not self._awake.is_set():
+            self._now = trio.current_time()
+            self._awake.set()
+
+    async def _live(self, agent: Agent, lane: str, errand: _Errand) -> None:
+        """A session's whole life."""
+        home = self._lanes[agent.endpoints, lane]
+        try:
+            stream = await self._connect(agent)
+        except (OSError, PeerError, trio.TooSlowError) as error:
+            home.connecting -= 1
+            errand.done(Lost(f"no connection to {agent.name}: {error}"))
+            return
+        except BaseException:
+            home.connecting -= 1
+            raise
+        home.connecting -= 1
+        async with trio.open_nursery() as pushing:
+            session = _Session(Channel.of(stream, pushing), self._now)
+            home.live.add(session)
+            try:
+                session.carry(errand, self._now)
+                await self._listen(session, home)
+            finally:
+                home.live.discard(session)
+                if session in home.idle:
+                    home.idle.remove(session)
+                session.channel.close()
+        self._ended(session, agent, lane)
+
+    async def _connect(self, agent: Agent) -> trio.SocketStream:
+        failure: Exception = PeerError("it has no address")
+        for endpoint in agent.endpoints:
+            try:
+                return await self._dial(endpoint)
+            except (OSError, PeerError, trio.TooSlowError) as error:
+                failure = error
+        raise failure
+
+    async def _listen(self, session: _Session, home: _Lane) -> None:
+        channel, wire = session.channel, session.wire
+        while True:
+            await channel.readable()
+            data = channel.receive()
+            if data is None:
+                continue
+            if not data or session.errand is None:
+                return
+            wire.receive_data(data)
+            try:
+                event = wire.next_event()
+            except MalformedPDU:
+                session.served = False
+                return
+            if event is not NEED_DATA and not self._answered(session, event, home):
+                return
+
+    def _answered(self, session: _Session, response: Response, home: _Lane) -> bool:
+        """False: the session ends here."""
+        errand, session.errand = session.errand, None
+        assert errand is not None
+        if response.abort and response.status is Status.errorcommandtimeout and session.served and errand.again:
+            session.errand = errand
+            return False
+        session.served = True
+        session.since = self._now
+        if not response.abort:
+            home.idle.append(session)
+        errand.done(_heard(response))
+        return not response.abort
+
+    def _ended(self, session: _Session, agent: Agent, lane: str) -> None:
+        errand, session.errand = session.errand, None
+        if errand is None:
+            return
+        if session.served and errand.again:
+            errand.again = False
+            self._open(agent, lane, errand)
+        else:
+            errand.done(Lost(f"{agent.name} ended the session without an answer"))
+
+    async def run(self) -> None:
+        """The one clock: answers that do not come, sessions idle too long. Stands still without sessions."""
+        while True:
+            await self._awake.wait()
+            await trio.sleep(CLOCK)
+            self._now = trio.current_time()
+            for name, lane in list(self._lanes.items()):
+                for session in list(lane.live):
+                    if session.errand is None and self._now - session.since > IDLE:
+                        session.channel.close()
+                    elif session.errand is not None and self._now - session.since > ANSWER:
+                        session.served = False
+                        session.channel.close()
+                if not lane.live and not lane.connecting:
+                    del self._lanes[name]
+            if not self._lanes:
+                self._awake = trio.Event()
+
+    def close_idle(self) -> None:
+        """For the drain: nothing new will be sent."""
+        for lane in self._lanes.values():
+            for session in list(lane.idle):
+                session.channel.close()
+
+    @property
+    def sessions(self) -> int:
+        return sum(len(lane.live) + lane.connecting for lane in self._lanes.values())
+
+
+def _heard(response: Response) -> Heard:
+    if response.abort or response.status is not Status.noerror or not isinstance(response.data, NotifyAnswer):
+        return Status2004(received=False)
+    if response.data.results is None:
+        return Status2004(received=True)
+    return Results(response.data.results)
