@@ -12,6 +12,7 @@ import structlog
 
 from forwarder.model import ClientLocation, Peer
 from forwarder.ports import Accounts, Addresses, Catalogue, Conversation, Inbox, Waiting
+from forwarder.wire.der import MalformedPDU
 from forwarder.wire.notification import decode_notification
 from forwarder.wire.rnaqp import (
     Authenticate,
@@ -119,15 +120,17 @@ def _items(limit: int | None) -> int:
 
 
 def _as_items(page: Sequence[Waiting], *, cursors: bool) -> tuple[Item, ...]:
-    return tuple(
-        Item(
-            decode_notification(waiting.octets),
-            ClientLocation(*waiting.submitter),
-            waiting.at,
-            waiting.cursor if cursors else None,
-        )
-        for waiting in page
-    )
+    return tuple(item for waiting in page if (item := _as_item(waiting, cursors)) is not None)
+
+
+def _as_item(waiting: Waiting, cursor: bool) -> Item | None:
+    """None for a row that cannot be read: it must not stand before the others for ever."""
+    try:
+        notification = decode_notification(waiting.octets)
+    except MalformedPDU as error:
+        log.error("a kept notification cannot be read", entry=waiting.entry, at=waiting.at, error=str(error))
+        return None
+    return Item(notification, ClientLocation(*waiting.submitter), waiting.at, waiting.cursor if cursor else None)
 
 
 def _fine(data: Authenticated | RetrievedAndCleared | Peeked | Cleared) -> Response:
