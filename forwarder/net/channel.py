@@ -7,6 +7,7 @@ to one PDU. Reading is `await readable()`, then `receive()`.
 from __future__ import annotations
 
 import socket
+from typing import Any
 
 import trio
 
@@ -32,10 +33,19 @@ class Channel:
         sock.setblocking(False)
         return cls(sock, nursery)
 
+    @property
+    def peer(self) -> tuple[Any, ...]:
+        """The other side's address as getpeername gives it; unspecified where it has gone already."""
+        try:
+            name: tuple[Any, ...] = self._socket.getpeername()
+        except OSError:
+            name = ("0.0.0.0", 0)  # noqa: S104  # a name for nobody
+        return name
+
     async def readable(self) -> None:
         """Until there is something to receive, or the channel is closed."""
         if not self.closed:
-            try:
+            try:  # noqa: SIM105  # a context manager costs more than the wait
                 await trio.lowlevel.wait_readable(self._socket)
             except trio.ClosedResourceError:
                 pass
@@ -73,8 +83,6 @@ class Channel:
         while self._pending and not self.closed:
             try:
                 await trio.lowlevel.wait_writable(self._socket)
-                if self.closed:
-                    return
                 sent = self._socket.send(self._pending[: 1 << 20])
                 del self._pending[:sent]
             except (BlockingIOError, InterruptedError):

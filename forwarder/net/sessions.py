@@ -1,7 +1,7 @@
 """The pool of RNASP client sessions behind the core's links. One task a session, none a notification.
 
 A batch lost on a session that had served before is repeated once on a new one. An idle session that becomes readable
-is closed (a late errorcommandtimeout would pass for the next answer, speed 4). Deadlines are numbers, read by one clock.
+is closed: a late errorcommandtimeout would pass for the next answer. Deadlines are numbers, read by one clock.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import trio
 
 from forwarder.model import Endpoint
 from forwarder.net.channel import Channel
-from forwarder.ports import Agent, Heard, Lost, PeerError, Results, Status2004
+from forwarder.plugin import PeerError
+from forwarder.ports import Agent, Heard, Lost, Results, Status2004
 from forwarder.wire.der import MalformedPDU
 from forwarder.wire.rnasp import Capabilities, NotifyAnswer, Response, Status, encode_batch, encode_capabilities
 from forwarder.wire.session import NEED_DATA, RNASP, ClientSession
@@ -113,17 +114,16 @@ class Pool:
             home.connecting -= 1
             raise
         home.connecting -= 1
-        async with trio.open_nursery() as pushing:
-            session = _Session(Channel.of(stream, pushing), self._now)
-            home.live.add(session)
-            try:
-                session.carry(errand, self._now)
-                await self._listen(session, home)
-            finally:
-                home.live.discard(session)
-                if session in home.idle:
-                    home.idle.remove(session)
-                session.channel.close()
+        session = _Session(Channel.of(stream, self._nursery), self._now)
+        home.live.add(session)
+        try:
+            session.carry(errand, self._now)
+            await self._listen(session, home)
+        finally:
+            home.live.discard(session)
+            if session in home.idle:
+                home.idle.remove(session)
+            session.channel.close()
         self._ended(session, agent, lane)
 
     async def _connect(self, agent: Agent) -> trio.SocketStream:

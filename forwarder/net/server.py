@@ -1,0 +1,287 @@
+"""The one PDU server all four protocols share: it only shuttles. Limits, deadlines, drain; no policy.
+
+A service is either a conversation with each client (`ports.Service`: one command awaited after the other) or takes
+its commands at once and answers when it can (`Immediate`: RNASP, no task is parked for a PDU).
+Over a cap: the connection is closed. Idle or slow: errorcommandtimeout, then closed. Deadlines are numbers on the
+session, read by one clock a second, which stands still while nobody is connected.
+"""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+from typing import Protocol as Shape
+
+import trio
+
+from forwarder.model import Endpoint, Peer
+from forwarder.net.channel import Channel
+from forwarder.plugin import Log
+from forwarder.ports import Conversation, Service
+from forwarder.wire.session import NEED_DATA, Bad, Protocol, ServerSession, State
+
+READ = 30.0
+CLOCK = 1.0
+BACKLOG = 1024
+OVERLOADED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
+
+
+class Immediate(Shape):
+    """A service that answers by callback, perhaps before `receive` returns."""
+
+    def receive(self, command: Any, peer: Peer, answer: Callable[[Any], None], /) -> None: ...
+
+
+class Limits:
+    """`[limits]` sessions and sessions_per_address, shared by all servers of the daemon; 0 = none."""
+
+    def __init__(self, sessions: int, per_address: int, exempt: Callable[[str], bool]) -> None:
+        self._sessions = sessions
+        self._per_address = per_address
+        self._exempt = exempt
+        self.open = 0
+        self._by_address: Counter[str] = Counter()
+        self.struck: Counter[str] = Counter()
+
+    def enter(self, address: str) -> bool:
+        """False: over a cap, which is counted by its name."""
+        if self._sessions and self.open >= self._sessions:
+            self.struck["sessions"] += 1
+            return False
+        if self._per_address and self._by_address[address] >= self._per_address and not self._exempt(address):
+            self.struck["sessions_per_address"] += 1
+            return False
+        self.open += 1
+        self._by_address[address] += 1
+        return True
+
+    def leave(self, address: str) -> None:
+        self.open -= 1
+        self._by_address[address] -= 1
+        if not self._by_address[address]:
+            del self._by_address[address]
+
+
+class _Session:
+    """pumping: its commands are being handed over now, an answer need not hand over the next."""
+
+    __slots__ = ("channel", "conversation", "peer", "pumping", "server", "since", "wire")
+
+    def __init__(self, server: PduServer, channel: Channel, peer: Peer) -> None:
+        self.server = server
+        self.channel = channel
+        self.wire = ServerSession(server.protocol)
+        self.peer = peer
+        self.since = server.now
+        self.conversation: Conversation | None = None
+        self.pumping = False
+
+    def answer(self, response: Any) -> None:
+        """The response to the command under way, whoever decided it."""
+        self.channel.send(self.wire.send(response))
+        self.since = self.server.now
+        if self.server.draining:
+            self.channel.close_when_sent()
+        elif not self.pumping:
+            self.server.pump(self)
+
+
+class PduServer:
+    """One protocol on its listeners."""
+
+    def __init__(self, protocol: Protocol, service: Service | Immediate, limits: Limits, log: Log) -> None:
+        self.protocol = protocol
+        self._service = service
+        self._limits = limits
+        self._log = log
+        self._sessions: set[_Session] = set()
+        self._awake = trio.Event()
+        self.now = 0.0
+        self._accepting = trio.CancelScope()
+        self.draining = False
+        self._empty = trio.Event()
+        self.commands = 0
+
+    async def run(self, listeners: Sequence[trio.SocketListener]) -> None:
+        """Serves until `drain` has been called and the last session has ended."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._clock)
+            with self._accepting:
+                async with trio.open_nursery() as accepting:
+                    for listener in listeners:
+                        accepting.start_soon(self._accept, listener, nursery)
+            if self._sessions:
+                await self._empty.wait()
+            nursery.cancel_scope.cancel()
+
+    def drain(self) -> None:
+        """Takes nothing new; idle sessions end now, busy ones after their answer."""
+        self.draining = True
+        self._accepting.cancel()
+        for session in list(self._sessions):
+            if session.wire.state is not State.BUSY:
+                session.channel.close_when_sent()
+
+    async def _accept(self, listener: trio.SocketListener, nursery: trio.Nursery) -> None:
+        while True:
+            try:
+                stream = await listener.accept()
+            except OSError as error:
+                if error.errno not in OVERLOADED:
+                    raise
+                self._log.info("cannot accept", protocol=self.protocol.name, error=str(error))
+                await trio.sleep(0.1)
+                continue
+            self._admit(stream, nursery)
+
+    def _admit(self, stream: trio.SocketStream, nursery: trio.Nursery) -> None:
+        channel = Channel.of(stream, nursery)
+        peer = _peer(channel.peer)
+        if not self._limits.enter(peer.address):
+            channel.close()
+            return
+        if not self._awake.is_set():
+            self.now = trio.current_time()
+            self._awake.set()
+        session = _Session(self, channel, peer)
+        self._sessions.add(session)
+        nursery.start_soon(self._serve, session)
+
+    async def _serve(self, session: _Session) -> None:
+        """A session's whole life."""
+        try:
+            if hasattr(self._service, "receive"):
+                await self._shuttle(session)
+            else:
+                session.conversation = self._service.open(session.peer)
+                await self._converse(session, session.conversation)
+        except Exception as error:
+            self._log.info("session failed", protocol=self.protocol.name, error=f"{type(error).__name__}: {error}")
+        finally:
+            session.channel.close()
+            self._sessions.discard(session)
+            self._limits.leave(session.peer.address)
+            if self.draining and not self._sessions:
+                self._empty.set()
+            if session.conversation is not None:
+                with trio.CancelScope(shield=True, deadline=trio.current_time() + 5):
+                    await session.conversation.close()
+
+    # -- services that answer by callback
+
+    async def _shuttle(self, session: _Session) -> None:
+        channel, wire = session.channel, session.wire
+        while True:
+            await channel.readable()
+            data = channel.receive()
+            if data is None:
+                continue
+            if not data:
+                return
+            session.since = self.now
+            wire.receive_data(data)
+            self.pump(session)
+
+    def pump(self, session: _Session) -> None:
+        """Hands over every command that may be read now. While one is being answered, none may."""
+        session.pumping = True
+        while (event := session.wire.next_event()) is not NEED_DATA:
+            if type(event) is Bad:
+                self._refuse(session, event)
+            else:
+                self._hand_over(session, event)
+        session.pumping = False
+
+    def _hand_over(self, session: _Session, command: Any) -> None:
+        self.commands += 1
+        service: Immediate = self._service  # type: ignore[assignment]
+        try:
+            service.receive(command, session.peer, session.answer)
+        except Exception as error:
+            self._failed(command, error)
+            if session.wire.state is State.BUSY:
+                session.answer(self.protocol.error("errorinternalproblem"))
+
+    # -- services that converse
+
+    async def _converse(self, session: _Session, conversation: Conversation) -> None:
+        channel, wire = session.channel, session.wire
+        while not channel.closed:
+            event = wire.next_event()
+            if event is NEED_DATA:
+                await channel.readable()
+                data = channel.receive()
+                if data is None:
+                    continue
+                if not data:
+                    return
+                session.since = self.now
+                wire.receive_data(data)
+            elif type(event) is Bad:
+                self._refuse(session, event)
+            else:
+                self.commands += 1
+                channel.send(wire.send(await self._answer(conversation, event)))
+                session.since = self.now
+                if self.draining:
+                    channel.close_when_sent()
+
+    async def _answer(self, conversation: Conversation, command: Any) -> Any:
+        try:
+            return await conversation.answer(command)
+        except Exception as error:
+            self._failed(command, error)
+            return self.protocol.error("errorinternalproblem")
+
+    def _failed(self, command: Any, error: Exception) -> None:
+        name, what = type(command).__name__, f"{type(error).__name__}: {error}"
+        self._log.info("command failed", protocol=self.protocol.name, command=name, error=what)
+
+    # -- both
+
+    def _refuse(self, session: _Session, bad: Bad) -> None:
+        self._log.info("bad command", protocol=self.protocol.name, peer=session.peer.address, closed=bad.close)
+        session.channel.send(bad.reply)
+        if bad.close:
+            session.channel.close_when_sent()
+
+    async def _clock(self) -> None:
+        while True:
+            await self._awake.wait()
+            await trio.sleep(CLOCK)
+            self.now = trio.current_time()
+            for session in list(self._sessions):
+                if session.wire.state is State.IDLE:
+                    patience = READ if session.wire.inside else self.protocol.idle
+                    if self.now - session.since > patience:
+                        self._time_out(session)
+            if not self._sessions:
+                self._awake = trio.Event()
+
+    def _time_out(self, session: _Session) -> None:
+        session.channel.send(session.wire.send(self.protocol.error("errorcommandtimeout")))
+        session.channel.close_when_sent()
+
+    @property
+    def sessions(self) -> int:
+        return len(self._sessions)
+
+
+def _peer(name: tuple[Any, ...]) -> Peer:
+    address = ipaddress.ip_address(str(name[0]).partition("%")[0])
+    mapped = getattr(address, "ipv4_mapped", None)
+    return Peer(str(mapped or address), int(name[1]))
+
+
+async def listen(endpoint: Endpoint) -> trio.SocketListener:
+    """A listener on exactly this address; port 0 picks a free one. Raises OSError."""
+    [listener] = await trio.open_tcp_listeners(endpoint.port, host=endpoint.address, backlog=BACKLOG)
+    return listener
+
+
+def bound(listener: trio.SocketListener) -> Endpoint:
+    name = listener.socket.getsockname()
+    return Endpoint(str(name[0]), int(name[1]))

@@ -1,0 +1,43 @@
+"""RNASP: notifications in, the dispatcher's outcomes out (protocol 5.0). Decides nothing.
+
+Results go only to a PDU that came with the `results` capability; a peer of 2004 gets one status for the whole batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from forwarder.agent.dispatch import Dispatcher
+from forwarder.model import Outcome, Peer
+from forwarder.wire.rnasp import Capabilities, Notify, NotifyAnswer, Response, Status
+
+UNDERSTOOD = frozenset({"results", "redirect", "moved", "trace", "digest", "sig", "origin", "durable"})
+RECEIVED = Response(False, Status.noerror, NotifyAnswer())
+FAILED = Response(True, Status.errorinternalproblem)
+
+
+class Rnasp:
+    """The service. `name`: our node's, told to peers as `notifier` is."""
+
+    def __init__(self, dispatcher: Dispatcher, *, name: str) -> None:
+        self._dispatcher = dispatcher
+        self._ours = Capabilities(1, UNDERSTOOD, name)
+
+    def receive(self, command: Notify, peer: Peer, answer: Callable[[Response], None], /) -> None:
+        capabilities = command.capabilities
+        if capabilities is None:
+            self._dispatcher.receive(
+                command.notifications, peer, lambda outcomes, failed: answer(FAILED if failed else RECEIVED)
+            )
+            return
+        results = "results" in capabilities.features
+
+        def decided(outcomes: Sequence[Outcome], failed: bool) -> None:
+            if failed:
+                answer(FAILED)
+            else:
+                told = tuple(outcomes) if results else None
+                answer(Response(False, Status.noerror, NotifyAnswer(told, self._ours)))
+
+        known = peer._replace(name=capabilities.notifier, features=capabilities.features)
+        self._dispatcher.receive(command.notifications, known, decided)
