@@ -1,0 +1,150 @@
+"""A message as a MIME viewer shows it: headers, the text parts decoded, the attachments by name and size.
+
+Octets come from strangers: whatever they hold, something is shown; control characters never reach a terminal.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from email import policy
+from email.header import decode_header, make_header
+from email.message import Message
+from email.parser import BytesParser, HeaderParser
+from html.parser import HTMLParser
+from typing import Any
+
+SHOWN = ("From", "Sender", "Reply-To", "To", "Cc", "Date", "Subject", "Message-ID")
+WANTED = ("Date", "Message-ID", "From")
+"""What a message should have, and `send` does not invent."""
+PARTS = 1000
+_UNFIT = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A part that is not shown as text. size: octets, decoded."""
+
+    name: str
+    type: str
+    size: int
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A message for a person."""
+
+    headers: tuple[tuple[str, str], ...]
+    text: str
+    attachments: tuple[Attachment, ...]
+
+    def header(self, name: str) -> str:
+        return next((value for found, value in self.headers if found.lower() == name.lower()), "")
+
+
+def view(octets: bytes) -> View:
+    """Never raises for what the octets hold."""
+    message = BytesParser(policy=policy.compat32).parsebytes(octets)
+    texts, attachments = [], []
+    for number, part in enumerate(_leaves(message), 1):
+        content = _content(part)
+        name = clean(_decoded(part.get_filename() or "")).strip()
+        if _is_text(part) and not name:
+            texts.append(_text(part, content))
+        else:
+            name = name or f"part-{number}"
+            attachments.append(Attachment(name, part.get_content_type(), len(content), content))
+    headers = tuple((name, clean(_decoded(value)).replace("\n", " ")) for name, value in message.items())
+    return View(headers, "\n".join(texts), tuple(attachments))
+
+
+def missing_headers(octets: bytes) -> list[str]:
+    """Of WANTED, those that the message does not have."""
+    head = HeaderParser(policy=policy.compat32).parsestr(octets[: 1 << 20].decode("latin-1"), headersonly=True)
+    return [name for name in WANTED if not head[name]]
+
+
+def subject_of(octets: bytes) -> str:
+    head = BytesParser(policy=policy.compat32).parsebytes(octets[: 1 << 20], headersonly=True)
+    return clean(_decoded(head["Subject"] or "")).replace("\n", " ")
+
+
+def clean(text: str) -> str:
+    """Without what could move a cursor or turn the direction of writing. Tabs and line ends stay."""
+    return _UNFIT.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
+
+
+def _leaves(message: Message[Any, Any]) -> Iterator[Message[Any, Any]]:
+    """The parts in order; of alternatives the plain text, else the last; at most PARTS."""
+    stack, given = [message], 0
+    while stack and given < PARTS:
+        part = stack.pop()
+        payload = part.get_payload() if part.is_multipart() else None
+        inner = [each for each in payload if isinstance(each, Message)] if isinstance(payload, list) else []
+        if not inner or part.get_content_maintype() == "message":
+            given += 1
+            yield part
+        elif part.get_content_subtype() == "alternative":
+            plain = [option for option in inner if option.get_content_type() == "text/plain"]
+            stack.append(plain[0] if plain else inner[-1])
+        else:
+            stack.extend(reversed(inner))
+
+
+def _is_text(part: Message[Any, Any]) -> bool:
+    return part.get_content_maintype() == "text" and part.get_content_disposition() != "attachment"
+
+
+def _content(part: Message[Any, Any]) -> bytes:
+    if part.is_multipart():
+        return b"".join(bytes(inner) for inner in part.get_payload() if isinstance(inner, Message))
+    payload = part.get_payload(decode=True)
+    return payload if isinstance(payload, bytes) else b""
+
+
+def _text(part: Message[Any, Any], content: bytes) -> str:
+    try:
+        text = content.decode(part.get_content_charset("utf-8"), "replace")
+    except (LookupError, ValueError):
+        text = content.decode("utf-8", "replace")
+    if part.get_content_subtype() == "html":
+        reader = _Words()
+        reader.feed(text)
+        reader.close()
+        text = re.sub(r"\n{3,}", "\n\n", "".join(reader.words)).strip() + "\n"
+    return clean(text)
+
+
+def _decoded(value: object) -> str:
+    """RFC 2047 words as text; what cannot be decoded, as it is."""
+    text = str(value).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    try:
+        return re.sub(r"\r?\n[ \t]", " ", str(make_header(decode_header(text))))
+    except (LookupError, ValueError, UnicodeError):
+        return text
+
+
+class _Words(HTMLParser):
+    """HTML without its markup."""
+
+    _BLOCKS = frozenset({"p", "br", "div", "tr", "li", "h1", "h2", "h3", "h4", "table", "ul", "ol", "blockquote"})
+    _HIDDEN = frozenset({"script", "style", "head", "title"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words: list[str] = []
+        self._hidden = 0
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        self._hidden += tag in self._HIDDEN
+        if tag in self._BLOCKS:
+            self.words.append("\n")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._hidden = max(0, self._hidden - (tag in self._HIDDEN))
+
+    def handle_data(self, data: str) -> None:
+        if not self._hidden:
+            self.words.append(re.sub(r"\s+", " ", data))

@@ -1,0 +1,189 @@
+"""A small world for one reader: an agent, a list and stores that answer commands in memory, and may lose answers."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from forwarder.config.settings import Networking, Resolve
+from forwarder.config.tables import HostPort
+from forwarder.model import ClientLocation, ContentDigest, Endpoint, Hop, Mailbox, Notification, ServiceLocation
+from forwarder.plugin import PeerError
+from forwarder.ports import Agent
+from forwarder.reader.calls import Calls
+from forwarder.reader.desk import Desk
+from forwarder.reader.me import AgentAccount, ListAccount, Me, StoreAccount
+from forwarder.reader.notebook import Notebook
+from forwarder.wire import msoap, msrap, rnaqp
+from forwarder.wire.notification import decode_notification, encode_notification
+from forwarder.wire.rnasp import Status
+
+OK = Status.noerror
+
+
+@dataclass
+class World:
+    """bodies: what the stores hold, by key. waiting: what the agent holds, by cursor. heard: all commands."""
+
+    bodies: dict[bytes, bytes] = field(default_factory=dict)
+    waiting: dict[bytes, Notification] = field(default_factory=dict)
+    listed: list[bytes] = field(default_factory=list)
+    silenced: list[bytes] = field(default_factory=list)
+    heard: list[Any] = field(default_factory=list)
+    lose: list[type] = field(default_factory=list)
+    """Answers to lose: the deed is done, then the session ends."""
+    legacy: bool = False
+    """Whether the agent is of 2004; so are the stores."""
+    down: bool = False
+    short: int = 1 << 20
+    clock: float = 1_800_000_000.0
+
+    def put(self, body: bytes, *, shared: bool = False, digest: bool = True, **more: Any) -> Notification:
+        """A message at a store, and its notification at the agent."""
+        key = hashlib.sha256(b"key" + body).digest()[:16]
+        notification = Notification(
+            ServiceLocation("store.example"),
+            None,
+            Mailbox("brian", "pobox.example"),
+            key,
+            "toby",
+            len(body),
+            digest=ContentDigest(1, hashlib.sha256(body).digest()) if digest else None,
+            trace=(Hop("fwd.example", b"12345678", 1, 2),) if shared else (),
+            **more,
+        )
+        self.bodies[key] = body
+        self.waiting[len(self.waiting).to_bytes(4, "big")] = decode_notification(encode_notification(notification))
+        return notification
+
+    def rnaqp(self, command: Any) -> Any:
+        response = rnaqp.Response
+        if isinstance(command, rnaqp.Authenticate):
+            good = command == ("brian", "secret")
+            return response(False, OK, rnaqp.Authenticated()) if good else response(False, Status.errornotauthenticated)
+        if self.legacy and not isinstance(command, rnaqp.RetrieveAndClear):
+            return response(True, Status.errormalformedpdu)
+        where = ClientLocation("192.0.2.1", 7101)
+        items = [
+            rnaqp.Item(one, where, 1_700_000_000, None if self.legacy else cursor)
+            for cursor, one in sorted(self.waiting.items())
+        ]
+        if isinstance(command, rnaqp.Peek):
+            later = [item for item in items if command.after is None or item.cursor > command.after]  # type: ignore[operator]
+            page = tuple(later[:2])
+            return response(False, OK, rnaqp.Peeked(page, len(later) > len(page)))
+        if isinstance(command, rnaqp.Clear):
+            for cursor in command.cursors:
+                self.waiting.pop(cursor, None)
+            return response(False, OK, rnaqp.Cleared())
+        self.waiting.clear()
+        return response(False, OK, rnaqp.RetrievedAndCleared(tuple(items)))
+
+    def msrap(self, command: Any) -> Any:
+        response = msrap.Response
+        if isinstance(command, rnaqp.Authenticate):
+            return response(False, OK, rnaqp.Authenticated())
+        if isinstance(command, msrap.ScanList):
+            return response(False, OK, msrap.Scanned(tuple(self.listed), int(self.clock)))
+        if self.legacy and isinstance(command, msrap.QuerySize):
+            return response(True, Status.errorunexpectedcommand)
+        body = self.bodies.get(command.identifier)
+        if body is None:
+            return response(False, Status.errornosuchmessage)
+        if isinstance(command, msrap.Silence):
+            self.silenced.append(command.identifier)
+            return response(False, OK, msrap.Silenced())
+        if isinstance(command, msrap.UnPin):
+            del self.bodies[command.identifier]
+            return response(False, OK, msrap.UnPinned())
+        if isinstance(command, msrap.QuerySize):
+            return response(False, OK, msrap.Size(len(body)))
+        view = body if command.view is msrap.View.all else b""
+        data = view[command.offset : command.offset + min(command.length, self.short)]
+        return response(False, OK, msrap.Retrieved(data, len(view)))
+
+    def msoap(self, command: Any) -> Any:
+        response, status = msoap.Response, msoap.Status.noerror
+        if isinstance(command, rnaqp.Authenticate):
+            return response(False, status, rnaqp.Authenticated())
+        if isinstance(command, msoap.SubmitEnvelope):
+            self.envelope = command
+            judged = [msoap.SubmissionStatus(mailbox.localpart == "nobody") for mailbox in command.recipients]
+            return response(False, status, msoap.EnvelopeAnswer(tuple(judged), ()))
+        if isinstance(command, msoap.SubmitMsgChunk):
+            self.bodies[b"draft"] = (self.bodies.get(b"draft", b"") if command.offset else b"") + command.data
+            taken = [one for one in self.envelope.recipients if one.localpart != "nobody"]
+            keys = tuple(hashlib.sha256(str(one).encode()).digest()[:16] for one in taken) if command.islast else ()
+            return response(False, status, msoap.ChunkAnswer(keys))
+        if isinstance(command, msoap.Track):
+            found = msoap.DeliveryStatus(msoap.NotificationStatus.notifying, msoap.ReadStatus.unread, True)
+            return response(False, status, msoap.Tracked(found))
+        return response(False, status, msoap.Cancelled())
+
+    async def connect(self, agent: Agent, service: str) -> Talking:
+        if self.down:
+            raise PeerError(f"{service} is down")
+        return Talking(self, service)
+
+    async def place(self, location: ServiceLocation, service: str) -> Agent:
+        return Agent((Endpoint("192.0.2.2", 7102),), str(location.domain))
+
+    def count(self, kind: type) -> int:
+        return sum(isinstance(command, kind) for command in self.heard)
+
+
+@dataclass
+class Talking:
+    """A session with the world."""
+
+    world: World
+    service: str
+    over: bool = False
+
+    async def ask(self, command: Any) -> Any:
+        assert not self.over, "asked in a session that has ended"
+        self.world.heard.append(command)
+        answer = getattr(self.world, self.service)(command)
+        if type(command) in self.world.lose:
+            self.world.lose.remove(type(command))
+            self.over = True
+            raise PeerError("the session ended before the answer")
+        self.over = answer.abort
+        return answer
+
+    async def aclose(self) -> None:
+        self.over = True
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+@pytest.fixture
+def person(tmp_path: Path) -> Me:
+    secret = tmp_path / "password"
+    secret.write_text("secret\n")
+    here = HostPort("127.0.0.1", 7103)
+    return Me(
+        tmp_path / "me.toml",
+        tmp_path / "data" / "reader.db",
+        StoreAccount(msoap=here, account="brian", password_file=str(secret)),
+        (AgentAccount(rnaqp=here, account="brian", password_file=str(secret)),),
+        (ListAccount(msrap=here, name="minutes@pobox.example", account="brian", password_file=str(secret)),),
+        Resolve(),
+        Networking(),
+    )
+
+
+@pytest.fixture
+def desk(world: World, person: Me) -> Iterator[Desk]:
+    calls = Calls(world.connect, world.connect, world, lambda: world.clock, person.password)  # type: ignore[arg-type]
+    notebook = Notebook(person.notebook)
+    yield Desk(person, notebook, calls)
+    notebook.close()
