@@ -97,7 +97,7 @@ class Scribbling(Honest):
 
 class Fickle(Honest):
     def plan(self, case: Case, /) -> Plan:
-        return Plan((Resend((FREDA,) if case.memory or case.earlier else (BOB,), sticky=True),), remember={"n": b"1"})
+        return Plan((Resend((FREDA,) if case.memory else (BOB,), sticky=True),), remember={"n": b"1"})
 
 
 class Undeclared(Honest):
