@@ -24,11 +24,12 @@ STAR = b"\x01*"
 REFRESH, RETRY, EXPIRE = 3600, 600, 14 * 86400  # seconds; for secondaries (RIPE-203)
 NEGATIVE_TTL = 300  # seconds a resolver remembers that a name is absent: new users should not wait longer
 
+_TEXT = r'"([ !#-\[\]-~]*)"'
 _LINE = re.compile(
-    rf'(?P<label>[0-9a-z*-]+)\.{USER}(?:\s+(?P<ttl>\d{{1,9}}))?(?:\s+IN)?\s+TXT\s+(?P<strings>"[ !#-\[\]-~]*"(?:\s+"[ !#-\[\]-~]*")*)\s*\Z',
+    rf"([0-9a-z*-]+)\.{USER}(?:\s+(?P<ttl>\d{{1,9}}))?(?:\s+IN)?\s+TXT(?P<strings>(?:\s+{_TEXT})+)\s*\Z",
     re.IGNORECASE | re.ASCII,
 )
-_STRING = re.compile(r'"([^"\\]*)"')
+_STRING = re.compile(_TEXT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,7 @@ def user_record(line: str, ttl: int) -> tuple[str, bytes]:
     if any(len(text) > 255 for text in strings):
         raise ValueError(f"a string of more than 255 octets: {line!r}")
     rdata = b"".join(bytes([len(text)]) + text for text in strings)
-    return match["label"].lower(), rr(TXT, int(match["ttl"]) if match["ttl"] else ttl, rdata)
+    return match[1].lower(), rr(TXT, int(match["ttl"]) if match["ttl"] else ttl, rdata)
 
 
 class Zone:

@@ -38,7 +38,7 @@ def _parse(text: str) -> UserRecord:
     tags: dict[str, str] = {}
     for part in text.removesuffix(";").split(";"):
         match = _TAG.match(part)
-        if not match or match[1] in tags or (not tags and match[0].strip() != "v=im2k1"):
+        if not match or match[1] in tags or (not tags and match.groups() != ("v", "im2k1")):
             raise ValueError("no list of tags that begins with the version")
         tags[match[1]] = match[2]
     to = _mailbox(tags["to"]) if tags.get("to") else None
