@@ -59,17 +59,18 @@ TEXT = text()
 LIST_NAME = text(1, 255, also=(der.OCTET_STRING,))
 LOCALPART = text(0, LOCALPART_OCTETS)
 
-_LABELS_TYPE = sequence_of(text(1), LABELS)
+_LABELS_TYPE = sequence_of(text(), LABELS)
 
 
 def _read_domain(octets: bytes, pos: int, end: int) -> str:
     if end - pos > DOMAIN_CONTENT:
         raise MalformedPDU("a DomainName that is too long")
     labels = _LABELS_TYPE.decode(octets, pos, end)
-    if len(labels) > 1:
-        for label in labels:
-            if "." in label or len(label.encode()) > LABEL_OCTETS:
-                raise MalformedPDU("a label that is none")
+    if len(labels) == 1:
+        labels = labels[0].split(".")
+    for label in labels:
+        if not label or "." in label or len(label.encode()) > LABEL_OCTETS:
+            raise MalformedPDU("a label that is none")
     try:
         return parse_domain(".".join(labels))
     except ValueError:

@@ -7,7 +7,7 @@ Splicing keeps every octet but those it must change, so a signature stays good (
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from forwarder.model import KEY_OCTETS, Hop, Mailbox, Notification, Origin, Report, Signature
 from forwarder.wire import der
@@ -213,40 +213,33 @@ def splice(notification: Notification, recipient: bytes, *, original: bytes, hop
     Where a signature stands and no [17], the [17] put in is the [2] that came, octet for octet: it is what was signed.
     """
     raw = notification.raw or encode_notification(notification)
-    spliced = _splice_plain(raw, recipient, original, hop)
-    if spliced is None:
-        spliced = _splice_any(notification, raw, recipient, original, hop)
-    if len(spliced) > NOTIFICATION_OCTETS:
-        raise MalformedPDU("a notification over 8 KiB after the splice")
-    return spliced
-
-
-def _splice_plain(raw: bytes, recipient: bytes, original: bytes, hop: bytes) -> bytes | None:
-    """For a notification of base elements and short lengths only: all that is put in goes to the end. None = other."""
-    size = len(raw)
-    count = raw[1]
-    start = 2 if count < 0x80 else count - 0x7E
-    if (count := raw[start + 1]) > 127:
-        return None
-    pos = start + 2 + count
-    if raw[pos] == _STORESSL:
-        if (count := raw[pos + 1]) > 127:
-            return None
-        pos += 2 + count
-    if raw[pos] != _RECIPIENT or (count := raw[pos + 1]) > 127:
-        return None
-    after = pos + 2 + count
-    end = after + _KEY_END
-    if raw[after] != _IDENTIFIER or raw[end] != _SENDER or (count := raw[end + 1]) > 127:
-        return None
-    end += 2 + count
-    if end < size and raw[end] == _SIZE:
-        end += 2 + raw[end + 1]
-    if end != size or raw[start] != _STORECLEAR:
-        return None
+    start = raw[1] - 0x7E if raw[1] > 127 else 2
+    try:
+        # [0], [1] or not, [2], [3], [4], [5] or not, all of short length: what is put in goes to the end. The module's
+        # order leaves only the tags looked at here open; wrong guesses about places end in `lengths` or IndexError.
+        lengths = raw[start + 1]
+        pos = start + 2 + lengths
+        if raw[pos] == _STORESSL:
+            lengths |= raw[pos + 1]
+            pos += 2 + raw[pos + 1]
+        count = raw[pos + 1]
+        after = pos + 2 + count
+        end = after + _KEY_END
+        sender = raw[end + 1]
+        end += 2 + sender
+        plain = lengths | count | sender < 128 and raw[pos] == _RECIPIENT and raw[after] == _IDENTIFIER
+        size = len(raw)
+        if end != size:
+            plain = plain and raw[end] == _SIZE and end + 2 + raw[end + 1] == size
+    except IndexError:
+        plain = False
+    if not plain:
+        return _splice_any(notification, raw, recipient, original, hop)
     added = _added[original, hop]
-    total = size - start + len(recipient) + len(added) + pos - after
-    return b"".join((_opening(total), raw[start:pos], recipient, raw[after:], added))
+    content = size - start - after + pos + len(recipient) + len(added)
+    if content > _CONTENT_OCTETS:
+        raise MalformedPDU(_TOO_LONG)
+    return b"".join((_OPENINGS[content], raw[start:pos], recipient, raw[after:], added))
 
 
 class _Added(dict[tuple[bytes, bytes], bytes]):
@@ -264,72 +257,83 @@ class _Added(dict[tuple[bytes, bytes], bytes]):
 
 
 _added = _Added()
-_OPENINGS = [bytes((der.SEQUENCE,)) + der.length(count) for count in range(NOTIFICATION_OCTETS)]
+_CONTENT_OCTETS = NOTIFICATION_OCTETS - 4
+_OPENINGS = [bytes((der.SEQUENCE,)) + der.length(count) for count in range(_CONTENT_OCTETS + 1)]
+"""Tag and length by octets of content, as far as a notification may go."""
+_TOO_LONG = "a notification over 8 KiB after the splice"
 
 
-def _opening(count: int) -> bytes:
-    """The tag and length of a notification of `count` octets."""
-    if count >= len(_OPENINGS):
-        raise MalformedPDU("a notification over 8 KiB after the splice")
-    return _OPENINGS[count]
-
-
-class _Element(NamedTuple):
-    """One element of a notification. `number`: its context tag, -1 of another class; `known`: to our table."""
-
-    number: int
-    known: bool
-    octets: bytes
-
-
-def _elements(raw: bytes) -> list[_Element]:
+def _elements(raw: bytes) -> tuple[bytearray, list[bytes]]:
+    """The elements of a notification: their tags, and their octets."""
     pos, end = der.header(raw, 0, len(raw))
-    found = []
+    tags, elements = bytearray(), []
     while pos < end:
-        tag = raw[pos]
-        stop = der.header(raw, pos, end)[1]
-        number = tag & der.NUMBER if tag & der.CLASS == der.CONTEXT else -1
-        found.append(_Element(number, tag in _TABLE.numbers, raw[pos:stop]))
+        stop = pos + 2 + raw[pos + 1]
+        if raw[pos + 1] > 127:
+            stop = der.header(raw, pos, end)[1]
+        tags.append(raw[pos])
+        elements.append(raw[pos:stop])
         pos = stop
-    return found
+    return tags, elements
 
 
 def _splice_any(notification: Notification, raw: bytes, recipient: bytes, original: bytes, hop: bytes) -> bytes:
     """Element by element: replace in place, insert before the first higher tag."""
-    elements = _elements(raw)
-    if sum(len(element.octets) for element in elements if not element.known) > UNKNOWN_OCTETS:
-        raise MalformedPDU("more than 4 KiB of unknown elements")
-    came = next(element.octets for element in elements if element.octets[0] == _RECIPIENT)
-    if original and notification.signature is not None:
-        original = bytes((_ORIGINAL,)) + came[1:]
-    hops = len(notification.trace) if notification.hops is None else notification.hops
-    _replace(elements, _RECIPIENT, recipient)
-    if notification.original is None:
-        _replace(elements, _ORIGINAL, original)
+    tags, elements = _elements(raw)
+    if not _KNOWN.issuperset(tags):
+        _check_unknown(tags, elements)
+    if notification.original is None and original:
+        if notification.signature is not None:
+            original = bytes((_ORIGINAL,)) + elements[tags.index(_RECIPIENT)][1:]
+        _put(tags, elements, _ORIGINAL, original)
+    _put(tags, elements, _RECIPIENT, recipient)
     if hop:
-        _replace(elements, _TRACE, _longer_trace(elements, len(notification.trace), hop))
-    _replace(elements, _HOPS, tlv(_HOPS, CODE.encode(min(hops + 1, 255))))
-    _replace(elements, _TOKEN, b"")
-    content = b"".join([element.octets for element in elements])
-    return _opening(len(content)) + content
+        _put(tags, elements, _TRACE, _longer_trace(tags, elements, len(notification.trace), hop))
+    hops = len(notification.trace) if notification.hops is None else notification.hops
+    _put(tags, elements, _HOPS, tlv(_HOPS, CODE.encode(min(hops + 1, 255))))
+    if notification.token is not None:
+        _put(tags, elements, _TOKEN, b"")
+    content = b"".join(elements)
+    if len(content) > _CONTENT_OCTETS:
+        raise MalformedPDU(_TOO_LONG)
+    return _OPENINGS[len(content)] + content
 
 
-def _longer_trace(elements: list[_Element], hops: int, hop: bytes) -> bytes:
+def _check_unknown(tags: bytearray, elements: list[bytes]) -> None:
+    unknown = sum(len(octets) for tag, octets in zip(tags, elements, strict=True) if tag not in _KNOWN)
+    if unknown > UNKNOWN_OCTETS:
+        raise MalformedPDU("more than 4 KiB of unknown elements")
+
+
+def _longer_trace(tags: bytearray, elements: list[bytes], hops: int, hop: bytes) -> bytes:
     if hops >= TRACE_HOPS:
         raise MalformedPDU("a trace that is full")
-    came = next((element.octets for element in elements if element.octets[0] == _TRACE), b"")
-    return tlv(_TRACE, (_content(came) if came else b"") + hop)
+    place = tags.find(_TRACE)
+    return tlv(_TRACE, (_content(elements[place]) if place >= 0 else b"") + hop)
 
 
-def _replace(elements: list[_Element], tag: int, octets: bytes) -> None:
-    """Put `octets` where `tag` stands, else before the first higher tag; known elements keep the module's order."""
-    number = tag & der.NUMBER
-    new = [_Element(number, True, octets)] if octets else []
-    for index, element in enumerate(elements):
-        if element.octets[0] == tag:
-            elements[index : index + 1] = new
-            return
-    index = 1 + max(i for i, element in enumerate(elements) if element.known and element.number < number)
-    while index < len(elements) and elements[index].number < number:
-        index += 1
-    elements[index:index] = new
+def _put(tags: bytearray, elements: list[bytes], tag: int, octets: bytes) -> None:
+    """`octets` where `tag` stands, else before the first higher tag, where the known ones keep the module's order."""
+    place = tags.find(tag)
+    if place >= 0:
+        elements[place] = octets
+        return
+    place = len(tags)
+    while tags[place - 1] not in _KNOWN_BELOW[tag]:  # a mandatory element ends this
+        place -= 1
+    while place < len(tags) and _context_number(tags[place]) < tag & der.NUMBER:
+        place += 1
+    tags.insert(place, tag)
+    elements.insert(place, octets)
+
+
+def _context_number(tag: int) -> int:
+    """-1 for the tags of another class, which stand lower than any."""
+    return tag & der.NUMBER if tag & der.CLASS == der.CONTEXT else -1
+
+
+_KNOWN = frozenset(_TABLE.numbers)
+_KNOWN_BELOW = {
+    tag: frozenset(lower for lower, number in _TABLE.numbers.items() if number < tag & der.NUMBER)
+    for tag in (_ORIGINAL, _TRACE, _HOPS)
+}

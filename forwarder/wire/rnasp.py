@@ -12,6 +12,7 @@ from forwarder.wire.der import tlv
 from forwarder.wire.elements import CODE, DOMAIN, LOCATION, MAILBOX, SECONDS, TEXT, TOKEN
 from forwarder.wire.notification import NOTIFICATIONS
 from forwarder.wire.shape import (
+    COMMAND,
     MEMO_COUNT,
     Arm,
     Choice,
@@ -26,6 +27,7 @@ from forwarder.wire.shape import (
     sequence_of,
 )
 
+_COMMANDDATA = _COMMANDNOTIFY = _NOTIFICATIONS = 0xA0
 _BATCH_CAPABILITIES = 0xB0
 
 RESULTS = 1000
@@ -167,8 +169,8 @@ def encode_capabilities(capabilities: Capabilities) -> bytes:
 
 def encode_batch(notifications: Iterable[bytes], capabilities: bytes = b"") -> bytes:
     """A whole CommandNotify PDU of ready notification TLVs and a ready capabilities TLV (tag [16])."""
-    batch = tlv(0xA0, b"".join(notifications))
-    return tlv(0xA1, tlv(0xA0, tlv(0xA0, batch + capabilities)))
+    batch = tlv(_NOTIFICATIONS, b"".join(notifications))
+    return tlv(COMMAND, tlv(_COMMANDDATA, tlv(_COMMANDNOTIFY, batch + capabilities)))
 
 
 def decode_response(pdu: bytes) -> Response:

@@ -140,7 +140,7 @@ def sequence_of(kind: Type, most: int) -> Type:
             body, pos = header(octets, pos, end)
             values.append(read(octets, body, pos))
             if len(values) > most:
-                raise MalformedPDU("too many elements")
+                raise MalformedPDU("too many elements in a SEQUENCE OF")
         return tuple(values)
 
     def encode(values: Iterable[Any]) -> bytes:
@@ -298,6 +298,9 @@ def one(value: Any) -> Any:
     return value
 
 
+COMMAND, RESPONSE = 0xA1, 0xA2
+
+
 class PDUs:
     """The two sides of a protocol: [1] command {commanddata}, [2] response {forceabort, status, responsedata}."""
 
@@ -306,7 +309,7 @@ class PDUs:
     def __init__(self, command: Choice, status: Type, response: Choice, made: Callable[..., Any]) -> None:
         self._command = Sequence(one, Field(0, command.type))
         self._response = Sequence(made, Field(0, BOOLEAN), Field(1, status), Field(2, response.type))
-        self._outer = {Field(1, self._command.type).tag: "command", Field(2, self._response.type).tag: "response"}
+        self._outer = {COMMAND: "command", RESPONSE: "response"}
 
     def decode_command(self, pdu: bytes) -> Any:
         """The value of the arm. Raises MalformedPDU, and nothing else, whatever `pdu` is."""
@@ -322,10 +325,10 @@ class PDUs:
         return response
 
     def encode_command(self, command: Any) -> bytes:
-        return der.tlv(0xA1, self._command.encode((command,)))
+        return der.tlv(COMMAND, self._command.encode((command,)))
 
     def encode_response(self, response: Any) -> bytes:
-        return der.tlv(0xA2, self._response.encode(response))
+        return der.tlv(RESPONSE, self._response.encode(response))
 
     def _decode(self, pdu: bytes) -> tuple[str, Any]:
         try:
