@@ -16,6 +16,7 @@ from importlib import metadata
 from typing import Any, cast
 
 import pluggy
+from pydantic_core import PydanticUndefined
 
 import forwarder.plugin as contract
 from forwarder.guard import HARM, Faults, Guard, told
@@ -123,6 +124,9 @@ class _Loading:
             self.manager.unregister(module)
             self.problem(entry.name, f"{misspelt} is no hook{_nearest(misspelt, HOOKS)}")
             return
+        if not self.manager.get_hookcallers(module):
+            self.problem(entry.name, f"{entry.value} declares no hook: is @hookimpl missing?")
+            return
         offered = list(self._offered(entry.name, module))
         self.installed.append(_describe(entry, module, offered))
 
@@ -186,7 +190,7 @@ def _describe(
 def _options(options: type[Options]) -> Mapping[str, Mapping[str, Any]]:
     return {
         key: {
-            "default": None if field.is_required() else _written(field.get_default(call_default_factory=True), field),
+            "default": None if field.is_required() else _written(field.default, field),
             "required": field.is_required(),
             "means": field.description or "",
         }
@@ -195,7 +199,9 @@ def _options(options: type[Options]) -> Mapping[str, Mapping[str, Any]]:
 
 
 def _written(value: object, field: Any) -> object:
-    """A default as an address file would write it."""
+    """A default as an address file would write it. One that is made anew each time is not shown."""
+    if value is PydanticUndefined:
+        return None
     if isinstance(value, timedelta):
         return format_duration(value)
     if isinstance(value, int) and any(getattr(rule, "func", None) is parse_size for rule in field.metadata):

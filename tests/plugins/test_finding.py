@@ -70,6 +70,8 @@ def test_ours_and_a_strangers_are_found_alike(install: Install) -> None:
         ("def broken(:", "SyntaxError"),
         ("raise SystemExit(1)", "SystemExit"),
         (GOOD.replace("def forwarder_strategies", "def forwarder_strategy"), "did you mean forwarder_strategies?"),
+        (GOOD.replace("@hookimpl", ""), "is @hookimpl missing?"),
+        ("", "is @hookimpl missing?"),
         (GOOD.replace("def forwarder_strategies()", "def forwarder_strategies(config)"), "config"),
         (GOOD.replace("return [SPEC]", "raise ValueError('no')"), "ValueError: no"),
         (GOOD.replace("return [SPEC]", "return None"), "TypeError"),

@@ -20,12 +20,12 @@ SPECS: Mapping[str, StrategySpec[Any]] = load().strategies
 def objections(
     strategy: str, kind: Kind, to: Sequence[str] = (), readers: Sequence[str] = (), *, fallback: str | None = None
 ) -> Sequence[Objection]:
-    """As the loader asks: of the strategy, and of the fallback as if it were the strategy."""
+    """As the loader asks: of the strategy, and of the fallback as if it stood alone in its place."""
     route = make_route(strategy=strategy, kind=kind, to=to, readers=readers, fallback=fallback)
     spec = SPECS[strategy]
     found = list(spec.objections(route, spec.options()))
     if fallback:
-        second = make_route(strategy=fallback, kind=kind, to=to, readers=readers, fallback=fallback)
+        second = make_route(strategy=fallback, kind=kind, to=to, readers=readers)
         found += SPECS[fallback].objections(second, SPECS[fallback].options())
     return found
 
@@ -68,8 +68,8 @@ def test_the_table_allows(strategy: str, kind: Kind, to: list[str], readers: lis
         ("rewrite_resend", "group", TWO, [], None, "kind", "delete for"),
         ("dns_user_lookup", "role", TWO, [], "rewrite_resend", "kind", "rewrite_resend"),
         # the table binds the fallback too: never rewrite_resend for a group
-        ("redirect", "group", TWO, [], "rewrite_resend", "fallback", "pull_repush"),
-        ("dns_user_lookup", "group", TWO, [], "rewrite_resend", "fallback", "pull_repush"),
+        ("redirect", "group", TWO, [], "rewrite_resend", "kind", "pull_repush"),
+        ("dns_user_lookup", "group", TWO, [], "rewrite_resend", "kind", "pull_repush"),
         ("redirect", "group", TWO, READERS, "subscribe", "kind", "pull_hold"),
         # a fallback has to have what it needs
         ("redirect", "person", ONE, [], "subscribe", "readers", "accounts"),

@@ -44,7 +44,7 @@ def objections(route: Route, options: DnsUserLookupOptions) -> Sequence[Objectio
     if not route.to:
         found.append(Objection("to", 'dns_user_lookup needs `to`, what it publishes: to = ["anna@isp.example"]'))
     if route.kind == "role":
-        instead = 'use strategy = "rewrite_resend" or "pull_repush"'
+        instead = 'use "rewrite_resend" or "pull_repush"'
         found.append(Objection("kind", f"the sender's store makes a key for each, a role needs one: {instead}"))
     if route.kind == "person" and len(route.to) > 1:
         two = 'for two mailboxes of one person say kind = "group" (each has it) or "role" with rewrite_resend'

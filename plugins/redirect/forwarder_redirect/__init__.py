@@ -84,7 +84,7 @@ def objections(route: Route, options: RedirectOptions) -> Sequence[Objection]:
     if not route.to:
         found.append(Objection("to", 'redirect needs `to`, where senders shall go: to = ["brian@isp.example"]'))
     if route.kind == "role":
-        instead = 'use strategy = "rewrite_resend" or "pull_repush"'
+        instead = 'use "rewrite_resend" or "pull_repush"'
         found.append(Objection("kind", f"the sender's store gives each target a key, a role needs one: {instead}"))
     if route.kind == "person" and len(route.to) > 1:
         two = 'for two mailboxes of one person say kind = "group" (each has it) or "role" with rewrite_resend'

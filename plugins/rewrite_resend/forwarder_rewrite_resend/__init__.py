@@ -43,20 +43,13 @@ def objections(route: Route, options: RewriteResendOptions) -> Sequence[Objectio
     if not route.to:
         return (Objection("to", 'rewrite_resend needs `to`, where it goes: to = ["brian@isp.example"]'),)
     if route.kind == "group":
-        return (_shared_key(route),)
+        each = 'use "pull_repush" (or "redirect" with that as its fallback): each has a key; or kind = "role"'
+        return (Objection("kind", f"one shared key would delete for all of the group: {each}"),)
     if route.kind == "person" and len(route.to) > 1:
         two = 'say kind = "role" (the first un-pin closes it for all)'
         each = 'kind = "group" with strategy = "pull_repush" (each has it)'
         return (Objection("to", f"a person is one target; for two mailboxes of one person {two}, or {each}"),)
     return ()
-
-
-def _shared_key(route: Route) -> Objection:
-    if route.fallback == NAME:
-        instead = 'use fallback = "pull_repush"'
-        return Objection("fallback", f"one shared key would delete for the whole group: {instead}")
-    instead = 'use strategy = "pull_repush" (or "redirect" with that as its fallback), or kind = "role"'
-    return Objection("kind", f"one shared key would delete for the whole group: {instead}")
 
 
 @hookimpl

@@ -36,7 +36,7 @@ def objections(route: Route, options: SubscribeOptions) -> Sequence[Objection]:
     if not route.readers:
         return (Objection("readers", 'subscribe needs readers, the accounts that may read it: readers = ["brian"]'),)
     if route.kind == "group":
-        instead = 'use strategy = "pull_hold" with the same readers, or "pull_repush"'
+        instead = 'use "pull_hold" with the same readers, or "pull_repush"'
         return (Objection("kind", f"subscribe shows its readers one item, a group needs a key for each: {instead}"),)
     if route.kind == "person" and len(route.readers) > 1:
         roles = 'kind = "role" lets several readers see the same items until one clears'
