@@ -11,6 +11,8 @@ from contextlib import AbstractAsyncContextManager
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, Protocol
 
+import trio
+
 from forwarder.model import (
     ContentDigest,
     Endpoint,
@@ -76,7 +78,9 @@ class Addresses(Protocol):
         ...
 
     async def entry(self, entry: str) -> Route | None:
-        """The route of an entry by its name (`Route.entry`), from the file as it is now; None if it is gone."""
+        """The route of an entry by its name (`Route.entry`), from the file as it is now; None if it is gone.
+
+        Raises PeerError while a file is broken that never was good."""
         ...
 
 
@@ -390,6 +394,153 @@ class Sources(Protocol):
     async def silence(self, notification: Notification) -> None: ...
 
     async def unpin(self, notification: Notification) -> None: ...
+
+
+class Due(NamedTuple):
+    """A key of our store whose time has come to be notified.
+
+    letter: the notification as it was written when the message came; its recipient and key are placeholders.
+    original: whom it was first for, where that is another. rna: the domain to ask instead of the recipient's.
+    follow: redirects are offered to be followed. depth: redirects and user records followed so far.
+    """
+
+    number: int
+    identifier: bytes
+    recipient: Mailbox
+    letter: bytes
+    original: Mailbox | None
+    rna: str | None
+    token: bytes | None
+    follow: bool
+    depth: int
+
+
+class Verdict(NamedTuple):
+    """How an attempt to notify ended: an event of the store's machine. wait in seconds, jitter 0 to 1."""
+
+    event: str
+    wait: int | None = None
+    code: int | None = None
+    jitter: float = 0.0
+
+
+class Child(NamedTuple):
+    """A mailbox that gets a key of its own in place of one that is handed on."""
+
+    recipient: Mailbox
+    original: Mailbox
+    rna: str | None = None
+    token: bytes | None = None
+
+
+class Messages(Protocol):
+    """The keys of our store, as its sending needs them (protocol 4)."""
+
+    def news(self) -> trio.Event:
+        """Set when something has become due or owed after this call."""
+        ...
+
+    async def due(self, limit: int, without: Collection[str]) -> tuple[Sequence[Due], float | None]:
+        """Keys due by now, oldest first, none whose agent is that of a domain in `without`; and when the next is."""
+        ...
+
+    async def settle(self, number: int, verdict: Verdict) -> None:
+        """After COMMIT. Nothing where the key died or was silenced meanwhile."""
+        ...
+
+    async def hand_on(self, number: int, children: Sequence[Child], code: int | None) -> bool:
+        """The children's keys and the parent's end in one transaction. False: depth, count or a ring forbid (5.2)."""
+        ...
+
+
+class Upload(Protocol):
+    """Octets on their way into the store, in a spool file: gone at `abort`, at a crash, or with its session."""
+
+    @property
+    def size(self) -> int: ...
+
+    @property
+    def sha256(self) -> bytes: ...
+
+    @property
+    def claimed(self) -> Mailbox | None:
+        """The one mailbox of its header's From."""
+        ...
+
+    async def write(self, data: bytes) -> None:
+        """Raises OSError where the disk is full or fails."""
+        ...
+
+    async def abort(self) -> None:
+        """Harmless when it was kept or aborted before."""
+        ...
+
+
+class Copy(NamedTuple):
+    """A pulled message as it is to be kept. store, key: the source's; lists are named by (entry, reader)."""
+
+    store: str
+    key: bytes
+    source: bytes
+    address: Mailbox
+    entry: str
+    to: tuple[Mailbox, ...]
+    readers: tuple[str, ...]
+    linked: bool
+    unpin: Literal["after_copy", "after_readers"]
+    shared: bool
+    letter: bytes
+    expires: int
+
+
+class Owed(NamedTuple):
+    """What we owe the store that a copy came from. source: its notification's octets."""
+
+    number: int
+    source: bytes
+    silence: bool
+    unpin: bool
+    failures: int
+    since: int
+
+
+class Copies(Protocol):
+    """The copies that our store holds of others' messages, and what is owed for them (protocol 5.4)."""
+
+    def news(self) -> trio.Event: ...
+
+    def upload(self) -> Upload: ...
+
+    async def pulled(self, store: str, key: bytes, address: Mailbox) -> Outcome | None:
+        """What became of this order before; a sight of it keeps the memory (5.0 e)."""
+        ...
+
+    async def refuse(self, store: str, key: bytes, address: Mailbox, code: int, expires: int | None) -> None:
+        """Remembered as the order's outcome, after COMMIT."""
+        ...
+
+    async def copied_for(self, key: bytes) -> Mailbox | None:
+        """The address whose copy this key of ours was minted for."""
+        ...
+
+    async def alike(self, address: Mailbox, sha256: bytes, seconds: int) -> int:
+        """How many pulls of these very octets this address had in the last `seconds`."""
+        ...
+
+    async def keep(self, upload: Upload, copy: Copy) -> None:
+        """Body, keys, list entries, debts and the memory of it, after COMMIT; nothing if it was kept before.
+
+        Raises PeerError where the address has no room left, OSError.
+        """
+        ...
+
+    async def owed(self, limit: int) -> tuple[Sequence[Owed], float | None]:
+        """Debts due by now, and when the next is."""
+        ...
+
+    async def paid(self, number: int, *, silence: bool, unpin: bool) -> None: ...
+
+    async def postpone(self, number: int, seconds: int) -> None: ...
 
 
 class PullOrder(NamedTuple):

@@ -1,0 +1,153 @@
+"""Bodies of messages as files: `bodies/xx/NAME`, each written in `bodies/spool/` first.
+
+* write -> fsync -> rename -> fsync of the folder, all before the row's COMMIT: a row always has its file.
+* A file without a row is an orphan of a crash; `sweep` removes it, never one that is just landing.
+* Nothing is held in memory but one slice and the header section; files are 0600, folders 0700.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+import trio
+
+from forwarder.model import Mailbox
+from forwarder.store.views import HeaderScan, Range, Views
+
+SPOOL = "spool"
+
+
+class Upload:
+    """A body on its way in. One task at a time; `abort` may come at any moment between its calls."""
+
+    def __init__(self, path: Path) -> None:
+        self.name = path.name
+        self.path = path
+        self.size = 0
+        self._file: BinaryIO | None = None
+        self._hash = hashlib.sha256()
+        self._scan = HeaderScan()
+        self._ended = False
+
+    @property
+    def sha256(self) -> bytes:
+        return self._hash.digest()
+
+    @property
+    def views(self) -> Views:
+        return self._scan.views()
+
+    @property
+    def claimed(self) -> Mailbox | None:
+        return self.views.claimed
+
+    async def write(self, data: bytes) -> None:
+        """Raises OSError where the disk is full or fails."""
+        await trio.to_thread.run_sync(self._write, data)
+
+    async def abort(self) -> None:
+        if not self._ended:
+            self._ended = True
+            with trio.CancelScope(shield=True):
+                await trio.to_thread.run_sync(self._remove)
+
+    def _write(self, data: bytes) -> None:
+        if self._file is None:
+            handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            self._file = os.fdopen(handle, "wb", buffering=0)
+        view = memoryview(data)
+        while view:
+            view = view[self._file.write(view) :]
+        self._hash.update(data)
+        self._scan.feed(data)
+        self.size += len(data)
+
+    def land(self, target: Path) -> None:
+        """Makes it durable under its lasting name (in a worker thread)."""
+        self._write(b"")
+        assert self._file is not None
+        os.fsync(self._file.fileno())
+        self._file.close()
+        if not target.parent.exists():
+            target.parent.mkdir(mode=0o700, exist_ok=True)
+            _sync(target.parent.parent)
+        self.path.rename(target)
+        _sync(target.parent)
+        self._ended = True
+
+    def _remove(self) -> None:
+        if self._file is not None:
+            self._file.close()
+        self.path.unlink(missing_ok=True)
+
+
+class Bodies:
+    """The folder of bodies. Its methods run in worker threads where they touch the disk."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._landing: set[str] = set()
+
+    def open(self) -> None:
+        """Makes the folders and empties the spool: what was under way ended with its session."""
+        (self._folder / SPOOL).mkdir(mode=0o700, parents=True, exist_ok=True)
+        for left in (self._folder / SPOOL).iterdir():
+            left.unlink()
+
+    def upload(self) -> Upload:
+        return Upload(self._folder / SPOOL / secrets.token_hex(16))
+
+    def path(self, name: str) -> Path:
+        return self._folder / name[:2] / name
+
+    async def land(self, upload: Upload) -> None:
+        """Durable and named; safe from `sweep` until `landed`."""
+        self._landing.add(upload.name)
+        await trio.to_thread.run_sync(upload.land, self.path(upload.name))
+
+    def landed(self, name: str) -> None:
+        """Its row is committed, or never will be."""
+        self._landing.discard(name)
+
+    async def read(self, name: str, pieces: Sequence[Range]) -> bytes:
+        """Octets of a body. Raises FileNotFoundError."""
+        return await trio.to_thread.run_sync(self._read, name, pieces)
+
+    async def remove(self, names: Collection[str]) -> None:
+        await trio.to_thread.run_sync(self._remove, names)
+
+    def landing(self) -> frozenset[str]:
+        """Names that may have a file and no row yet."""
+        return frozenset(self._landing)
+
+    def names(self) -> Iterator[str]:
+        """Every body on the disk (in a worker thread)."""
+        for folder in self._folder.iterdir():
+            if folder.name != SPOOL and folder.is_dir():
+                yield from (entry.name for entry in os.scandir(folder))
+
+    def _read(self, name: str, pieces: Sequence[Range]) -> bytes:
+        file = os.open(self.path(name), os.O_RDONLY)
+        try:
+            if len(pieces) == 1:
+                return os.pread(file, pieces[0][1], pieces[0][0])
+            return b"".join(os.pread(file, length, start) for start, length in pieces)
+        finally:
+            os.close(file)
+
+    def _remove(self, names: Collection[str]) -> None:
+        for name in names:
+            self.path(name).unlink(missing_ok=True)
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,110 @@
+"""The tables of our message store. Times are Unix seconds; mailboxes are texts, split at their last @.
+
+* A key is looked up by the first 16 octets of its SHA-256, so the time of a look-up tells nothing of a near miss.
+* A key's row outlives it as a tombstone; a message's row outlives its body as long as a key of it has a row.
+"""
+
+from __future__ import annotations
+
+from forwarder.storage.database import Migration
+
+SCHEMA = (
+    Migration(
+        "messages-1",
+        """
+        CREATE TABLE message (
+            number INTEGER PRIMARY KEY,
+            account TEXT NOT NULL,
+            file TEXT NOT NULL,
+            size INTEGER NOT NULL,
+            sha256 BLOB NOT NULL,
+            headers INTEGER NOT NULL,
+            summary BLOB NOT NULL,
+            letter BLOB NOT NULL,
+            fingerprint BLOB,
+            made INTEGER NOT NULL,
+            expires INTEGER NOT NULL,
+            freed INTEGER,
+            archived INTEGER NOT NULL DEFAULT 0,
+            removed INTEGER NOT NULL DEFAULT 0
+        );
+        CREATE INDEX message_of ON message (account, made);
+        CREATE INDEX message_kept ON message (account, size) WHERE freed IS NULL;
+        CREATE INDEX message_ends ON message (expires) WHERE freed IS NULL;
+        CREATE INDEX message_freed ON message (freed) WHERE removed = 0;
+        CREATE INDEX message_again ON message (fingerprint) WHERE fingerprint IS NOT NULL;
+        CREATE INDEX message_file ON message (file);
+        CREATE TABLE message_key (
+            number INTEGER PRIMARY KEY,
+            lookup BLOB NOT NULL UNIQUE,
+            identifier BLOB NOT NULL,
+            message INTEGER NOT NULL REFERENCES message (number),
+            root INTEGER,
+            bond INTEGER,
+            recipient TEXT,
+            folded TEXT,
+            original TEXT,
+            rna TEXT,
+            agent TEXT,
+            token BLOB,
+            reader TEXT,
+            public INTEGER NOT NULL DEFAULT 0,
+            depth INTEGER NOT NULL DEFAULT 0,
+            told INTEGER NOT NULL,
+            life INTEGER NOT NULL,
+            read INTEGER NOT NULL,
+            due INTEGER,
+            failures INTEGER NOT NULL,
+            lastcode INTEGER,
+            follow INTEGER NOT NULL,
+            closed INTEGER,
+            closer TEXT,
+            winner INTEGER
+        );
+        CREATE INDEX key_due ON message_key (due) WHERE due IS NOT NULL;
+        CREATE INDEX key_message ON message_key (message);
+        CREATE INDEX key_root ON message_key (root) WHERE root IS NOT NULL;
+        CREATE INDEX key_bond ON message_key (bond) WHERE bond IS NOT NULL;
+        CREATE TABLE list (
+            number INTEGER PRIMARY KEY,
+            name TEXT NOT NULL UNIQUE,
+            entry TEXT,
+            reader TEXT,
+            UNIQUE (entry, reader)
+        );
+        CREATE INDEX list_reader ON list (reader) WHERE reader IS NOT NULL;
+        CREATE TABLE listed (
+            list INTEGER NOT NULL REFERENCES list (number),
+            at INTEGER NOT NULL,
+            key INTEGER NOT NULL REFERENCES message_key (number),
+            address TEXT,
+            PRIMARY KEY (list, at, key)
+        );
+        CREATE INDEX listed_key ON listed (key);
+        CREATE TABLE source (
+            message INTEGER PRIMARY KEY REFERENCES message (number),
+            notification BLOB NOT NULL,
+            address TEXT NOT NULL,
+            silence INTEGER NOT NULL,
+            unpin INTEGER NOT NULL,
+            held INTEGER NOT NULL,
+            due INTEGER,
+            failures INTEGER NOT NULL DEFAULT 0,
+            since INTEGER NOT NULL
+        );
+        CREATE INDEX source_due ON source (due) WHERE due IS NOT NULL;
+        CREATE TABLE pull (
+            store TEXT NOT NULL,
+            source BLOB NOT NULL,
+            address TEXT NOT NULL,
+            code INTEGER NOT NULL,
+            sha256 BLOB,
+            at INTEGER NOT NULL,
+            forget INTEGER NOT NULL,
+            PRIMARY KEY (store, source, address)
+        );
+        CREATE INDEX pull_alike ON pull (address, sha256, at);
+        CREATE INDEX pull_forget ON pull (forget);
+        """,
+    ),
+)

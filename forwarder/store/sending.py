@@ -1,0 +1,205 @@
+"""The store's sending: each key is notified at its time until it is silenced (protocol 4, 5.2, 5.6).
+
+* The rows are the queue: an attempt changes nothing before its outcome is committed, so a crash only repeats it.
+* A mailbox's own DNS records come first; then the domain's agent. The machine decides when the next attempt is.
+* At most AT_ONCE attempts, PER_AGENT at one domain; a slow one keeps nobody else waiting.
+* Nothing due: it sleeps until something is, or until news. Clocks are set while we sleep, so never over LONGEST_SLEEP.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+import structlog
+import trio
+
+from forwarder.model import Outcome, Redirect, handle
+from forwarder.plugin import PeerError
+from forwarder.ports import Child, Clock, Due, Locator, Messages, NoService, Notifier, UserRecord, Verdict
+from forwarder.store.letters import addressed, sender_of
+from forwarder.store.machine import MAX_TARGETS, Event
+from forwarder.wire import outcome as codes
+
+AT_ONCE = 64
+PER_AGENT = 16
+LONGEST_SLEEP = 600.0
+ATTEMPT_SECONDS = 180.0
+"""Look-ups, connecting and the answer have deadlines of their own; this bounds their sum."""
+PAUSE_AFTER_FAULT = 300.0
+
+log = structlog.get_logger("forwarder.store")
+
+
+class Sending:
+    """`run` is its one task. store_of: the domain that notifications of this sender name as their store."""
+
+    def __init__(
+        self,
+        messages: Messages,
+        notifier: Notifier,
+        locator: Locator,
+        clock: Clock,
+        store_of: Callable[[str], str],
+        *,
+        redirects: bool = True,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._messages = messages
+        self._notifier = notifier
+        self._locator = locator
+        self._clock = clock
+        self._store_of = store_of
+        self._redirects = redirects
+        self._jitter = jitter
+        self._busy: dict[int, str] = {}
+        self._freed = trio.Event()
+
+    async def run(self) -> None:
+        """Ends with its cancellation; what was under way is then tried again at the next start."""
+        async with trio.open_nursery() as nursery:
+            while True:
+                news, freed = self._messages.news(), self._freed
+                room = AT_ONCE - len(self._busy)
+                upcoming = await self._start(nursery, room) if room > 0 else None
+                await _first_of(news if room > 0 else None, freed, upcoming, self._clock)
+
+    async def _start(self, nursery: trio.Nursery, room: int) -> float | None:
+        """Begins what is due, as far as there is room; when the next will be."""
+        counts = Counter(self._busy.values())
+        while True:
+            full = {agent for agent, count in counts.items() if count >= PER_AGENT}
+            found, upcoming = await self._messages.due(room + len(self._busy), full)
+            passed_over = False
+            for due in found:
+                agent = _agent(due)
+                if due.number in self._busy or len(self._busy) >= AT_ONCE:
+                    continue
+                if counts[agent] >= PER_AGENT:
+                    passed_over = True
+                    continue
+                counts[agent] += 1
+                self._busy[due.number] = agent
+                nursery.start_soon(self._attend, due)
+            if not passed_over:  # else others may stand behind a slow agent's many
+                return upcoming
+
+    async def _attend(self, due: Due) -> None:
+        try:
+            await self._attempt(due)
+        except Exception as error:  # a bug or the disk: the row stands, it is tried again, but not in a circle
+            log.exception("sending failed", key=handle(due.identifier), error=repr(error))
+            await trio.sleep(PAUSE_AFTER_FAULT)
+        finally:
+            del self._busy[due.number]
+            self._freed.set()
+            self._freed = trio.Event()
+
+    async def _attempt(self, due: Due) -> None:
+        try:
+            with trio.fail_after(ATTEMPT_SECONDS):
+                verdict = await self._notify(due)
+        except NoService as error:
+            event = Event.noserver if error.kind == "forbidden" else Event(error.kind)
+            verdict = Verdict(event, jitter=self._jitter())
+            log.info("not notified", key=handle(due.identifier), why=error.kind, detail=str(error))
+        except (PeerError, trio.TooSlowError) as error:
+            verdict = Verdict(Event.badanswer)
+            log.info("not notified", key=handle(due.identifier), why="bad answer", detail=str(error))
+        if verdict is not None:
+            await self._messages.settle(due.number, verdict)
+
+    async def _notify(self, due: Due) -> Verdict | None:
+        """None: the key was handed on."""
+        rna = due.rna
+        if due.rna is None and (records := await self._records(due)):
+            if not any(record.to for record in records):
+                return Verdict(Event.refused, code=codes.REFUSED)
+            targets = await self._one_for_each_group(records)
+            itself = [record for record in targets if record.to and record.to.folded == due.recipient.folded]
+            if len(targets) == 1 and itself:
+                rna = itself[0].rna
+            elif await self._messages.hand_on(due.number, [_child(due, record) for record in targets], None):
+                return None
+        octets = addressed(due, self._store_of(sender_of(due)))
+        follow = self._redirects and due.follow
+        outcome = await self._notifier.notify(due.recipient, octets, rna=rna, redirect=follow)
+        return await self._judge(due, outcome)
+
+    async def _judge(self, due: Due, outcome: Outcome) -> Verdict | None:
+        code = outcome.code
+        match codes.code_class(code):
+            case codes.TAKEN:
+                return Verdict(Event.taken, outcome.retransmit, code, self._jitter())
+            case codes.REDIRECT:
+                if due.follow and await self._follow(due, outcome):
+                    return None
+                return Verdict(Event.unfollowed if due.follow else Event.refused, code=code)
+            case codes.PERMANENT:
+                return Verdict(Event.nouser if code == codes.NOUSER else Event.refused, code=code)
+            case _:
+                return Verdict(Event.temporary, outcome.retryafter, code)
+
+    async def _follow(self, due: Due, outcome: Outcome) -> bool:
+        """False: not by us (5.2), so the agent is to use its fallback."""
+        redirects = outcome.redirects
+        if not self._redirects or not redirects or len(redirects) > MAX_TARGETS or any(map(_literal, redirects)):
+            return False
+        children = [
+            Child(r.mailbox, due.original or due.recipient, r.rna.domain if r.rna else None, r.token) for r in redirects
+        ]
+        return await self._messages.hand_on(due.number, children, outcome.code)
+
+    async def _records(self, due: Due) -> Sequence[UserRecord]:
+        """None where the DNS gives no answer: the domain's agent is authoritative and forwards by itself (5.6)."""
+        try:
+            return await self._locator.records(due.recipient)
+        except PeerError as error:
+            log.info("no user records", key=handle(due.identifier), detail=str(error))
+            return ()
+
+    async def _one_for_each_group(self, records: Sequence[UserRecord]) -> list[UserRecord]:
+        """Of each group the first, by priority, whose agent can be found; the first of all where none can."""
+        chosen: dict[int, UserRecord] = {}
+        reachable: set[int] = set()
+        for record in sorted(records, key=lambda record: (record.group, record.priority)):
+            if record.to is None or record.group in reachable:
+                continue
+            chosen.setdefault(record.group, record)
+            try:
+                await self._locator.find(record.rna, "rnasp")
+            except NoService:
+                continue
+            chosen[record.group] = record
+            reachable.add(record.group)
+        return list(chosen.values())
+
+
+def _child(due: Due, record: UserRecord) -> Child:
+    assert record.to is not None
+    rna = None if record.rna == record.to.domain else record.rna
+    return Child(record.to, due.original or due.recipient, rna)
+
+
+def _agent(due: Due) -> str:
+    return due.rna or due.recipient.domain
+
+
+def _literal(redirect: Redirect) -> bool:
+    return redirect.rna is not None and not redirect.rna.domain
+
+
+async def _first_of(news: trio.Event | None, freed: trio.Event, upcoming: float | None, clock: Clock) -> None:
+    """Until something has become due, an attempt has ended, or it is time."""
+    sleep = LONGEST_SLEEP if upcoming is None else min(max(upcoming - clock(), 0.0), LONGEST_SLEEP)
+    with trio.move_on_after(sleep):
+        async with trio.open_nursery() as nursery:
+            for event in (news, freed):
+                if event is not None:
+                    nursery.start_soon(_end_with, event, nursery.cancel_scope)
+
+
+async def _end_with(event: trio.Event, scope: trio.CancelScope) -> None:
+    await event.wait()
+    scope.cancel()
