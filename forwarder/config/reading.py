@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from forwarder.config.domains import Domain, compile_domain, domain_name
 from forwarder.config.entries import Specs, compile_entry
-from forwarder.config.lines import ConfigError, ConfigErrors, Stamp, inside, parse, read_text, stamp_of
+from forwarder.config.lines import ConfigError, ConfigErrors, Document, Stamp, inside, parse, read_text, stamp_of
 from forwarder.config.names import ADDRESSES, DOMAINS, address_file, domain_file, is_leftover
 from forwarder.config.settings import Settings
 from forwarder.model import Mailbox, Route
@@ -143,7 +143,11 @@ class Reader:
 
     def compile(self, text: str, file: str, mailbox: Mailbox, domain: Domain) -> Route:
         """The route that the text of an address file says. Raises ConfigErrors."""
-        return compile_entry(domain.place(parse(text, file)), self.specs, self.settings.limits, mailbox, "exact")
+        return self.compile_document(parse(text, file), mailbox, domain)
+
+    def compile_document(self, document: Document, mailbox: Mailbox, domain: Domain) -> Route:
+        """The same of a file already parsed. Raises ConfigErrors."""
+        return compile_entry(domain.place(document), self.specs, self.settings.limits, mailbox, "exact")
 
     def visit(
         self, hosts: Hosts, asked: frozenset[Mailbox], old: Mapping[Mailbox, FileState], fresh: frozenset[Mailbox]
