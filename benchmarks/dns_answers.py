@@ -112,10 +112,26 @@ def nsd(users: int) -> Iterator[tuple[int, int]]:
         zone, settings = Path(folder, "zone"), Path(folder, "nsd.conf")
         zone.write_text(zone_text(published(facts(users))[1:]))
         settings.write_text(
-            f'server:\n ip-address: 127.0.0.1@{port}\n server-count: 1\n username: ""\n chroot: ""\n'
-            f' zonesdir: "{folder}"\n database: ""\n pidfile: "{folder}/pid"\n xfrdfile: "{folder}/xfrd"\n zonelistfile: "{folder}/list"\n'
-            f' xfrdir: "{folder}"\n logfile: "{folder}/log"\n rrl-ratelimit: 0\n rrl-whitelist-ratelimit: 0\n'
-            f'remote-control:\n control-enable: no\nzone:\n name: "_im2000-user.{DOMAIN}"\n zonefile: "{zone}"\n'
+            f"""server:
+  ip-address: 127.0.0.1@{port}
+  server-count: 1
+  username: ""
+  chroot: ""
+  database: ""
+  zonesdir: "{folder}"
+  xfrdir: "{folder}"
+  pidfile: "{folder}/pid"
+  xfrdfile: "{folder}/xfrd"
+  zonelistfile: "{folder}/list"
+  logfile: "{folder}/log"
+  rrl-ratelimit: 0
+  rrl-whitelist-ratelimit: 0
+remote-control:
+  control-enable: no
+zone:
+  name: "_im2000-user.{DOMAIN}"
+  zonefile: "{zone}"
+"""
         )
         free.close()
         child = subprocess.Popen([program, "-d", "-c", str(settings)], stderr=subprocess.DEVNULL)

@@ -37,7 +37,7 @@ class Answerer:
         self._journal: list[Change] | None = None
 
     def prepare(self) -> None:
-        """New zones are being made, elsewhere: changes of users are kept from now on, to be made in them too."""
+        """New zones are being made (one making at a time): changes of users are kept, to be made in them too."""
         self._journal = []
 
     def swap(self, zones: Iterable[Zone]) -> None:

@@ -231,6 +231,15 @@ def test_answers_kept_are_those_of_names_that_exist(facts: ZoneFacts, monkeypatc
     assert len(answerer._ready) == 3
 
 
+def test_a_kept_answer_is_given_again_under_the_new_id(facts: ZoneFacts, monkeypatch: pytest.MonkeyPatch) -> None:
+    answerer = Answerer([Zone(facts)])
+    query = dns.message.make_query("mx1.pobox.example", "A", id=1).to_wire()
+    first = answerer.answer_udp(query)
+    assert first is not None
+    monkeypatch.delattr(Answerer, "_answer")
+    assert answerer.answer_udp(b"\xff\xfe" + query[2:]) == b"\xff\xfe" + first[2:]
+
+
 @given(st.lists(st.binary(min_size=1, max_size=63), max_size=3), st.sampled_from(["A", "TXT", "ANY"]))
 def test_any_octets_may_stand_in_a_name(facts: ZoneFacts, labels: list[bytes], rdtype: str) -> None:
     apex = dns.name.from_text("_im2000-user.pobox.example")
