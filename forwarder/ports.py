@@ -23,7 +23,7 @@ from forwarder.model import (
     Route,
     ServiceLocation,
 )
-from forwarder.plugin import Case, PeerError, Plan, Strategy
+from forwarder.plugin import Again, Case, PeerError, Plan, Strategy, Work
 
 Clock = Callable[[], float]
 ServiceName = Literal["rnasp", "msrap", "rnaqp", "msoap"]
@@ -174,6 +174,10 @@ class Strategies(Protocol):
         ...
 
     def plan(self, strategy: Strategy, case: Case) -> Plan: ...
+
+    async def work(self, strategy: Strategy, case: Case, work: Work) -> Plan | Again | None:
+        """Raises PeerError for whatever went wrong."""
+        ...
 
 
 # -- speaking to agents

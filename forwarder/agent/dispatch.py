@@ -42,7 +42,7 @@ SHARED_HOP = 2
 COLD_ROUNDS = 16
 LIMITED = Outcome(BUSY, retryafter=300, text="too many notifications from this address")
 IN_FLIGHT = Outcome(BUSY, retryafter=300)
-NO_NOTES = ""
+OURSELVES = Peer("", features=frozenset({"results"}), inner=True)
 
 Answer = Callable[[Sequence[Outcome], bool], None]
 """Outcomes in order; True: a peer of 2004 is told errorinternalproblem for the whole PDU."""
@@ -117,8 +117,8 @@ class Dispatcher:
         if turn.waiting:
             self._hurry(turn)
 
-    def receive_inner(self, octets: bytes, told: Callable[[Outcome], None], features: frozenset[str]) -> None:
-        """A notification that this daemon itself has for one of its own mailboxes."""
+    def receive_inner(self, octets: bytes, told: Callable[[Outcome], None], peer: Peer = OURSELVES) -> None:
+        """A notification that this daemon itself has for one of its own mailboxes: a leaf's, or our store's."""
         try:
             notification = decode_notification(octets)
         except MalformedPDU:
@@ -126,7 +126,6 @@ class Dispatcher:
             return
         self.inner += 1
         at = datetime.fromtimestamp(self._clock(), UTC)
-        peer = Peer("", features=features, inner=True)
 
         def settle(item: Item, outcome: Outcome) -> None:
             self._end(item, outcome)
@@ -362,5 +361,5 @@ def _line(now: float, item: Item, outcome: Outcome) -> str:
     recipient = notification.recipient
     return (
         f"{now:.3f}\t{mark}\t{notification.store}\t{recipient.localpart}@{recipient.domain}"
-        f"\t{item.peer.address or 'inner'}\t{outcome.code}\t{plan.note if plan is not None else NO_NOTES}"
+        f"\t{item.peer.address or 'inner'}\t{outcome.code}\t{plan.note if plan is not None else ''}"
     )

@@ -14,7 +14,7 @@ from forwarder.agent.item import Item
 from forwarder.agent.routes import SHARED
 from forwarder.agent.tick import Tick
 from forwarder.model import Notification, Outcome, Peer, parse_mailbox
-from forwarder.plugin import Again, Case, Log, PeerError, Plan, Pull, Work, Works
+from forwarder.plugin import Again, Case, Log, PeerError, Plan, Pull, Work
 from forwarder.ports import Addresses, Clock, Debt, Ledger, Puller, PullOrder, Strategies
 from forwarder.wire.outcome import ACCEPTED, DEFERRED, REFUSED, code_class
 
@@ -156,12 +156,12 @@ class Errands:
             strategy = self._strategies.make(state["strategy"], route)
         except KeyError:
             return Outcome(DEFERRED), 0.0
-        assert isinstance(strategy, Works)
         memory = await self._ledger.memory(debt.entry, state["strategy"])
         now = datetime.fromtimestamp(self._clock(), UTC)
         case = Case(notification, route, Peer("", inner=True), now, (), memory)
         at = datetime.fromtimestamp(state["at"], UTC) if state["at"] else None
-        result = await strategy.work(case, Work(state["name"], base64.b64decode(state["payload"]), at))
+        work = Work(state["name"], base64.b64decode(state["payload"]), at)
+        result = await self._strategies.work(strategy, case, work)
         if isinstance(result, Again):
             return Outcome(DEFERRED), result.at.timestamp()
         if result is None:

@@ -70,7 +70,6 @@ class Item:
 def fold_parts(outcomes: Sequence[Outcome]) -> Outcome:
     """Any temporary part defers the whole (what is done is remembered); then success; then a no."""
     for wanted in (2, 0, 1):
-        for outcome in outcomes:
-            if code_class(outcome.code) == wanted:
-                return outcome
+        if of_class := [outcome for outcome in outcomes if code_class(outcome.code) == wanted]:
+            return min(of_class, key=lambda outcome: outcome.code)
     return outcomes[0]

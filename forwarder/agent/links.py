@@ -19,7 +19,6 @@ from forwarder.agent.tick import Tick
 from forwarder.model import Mailbox, Outcome
 from forwarder.plugin import PeerError
 from forwarder.ports import Agent, Heard, Locator, Lost, Results, Sessions, Status2004
-from forwarder.wire.outcome import BUSY
 
 BATCH_ITEMS = 100
 BATCH_OCTETS = 512 * 1024
@@ -33,7 +32,10 @@ TWICE_A_QUICK = QUICK / 2
 LINKS = 10_000
 
 Told = Callable[[Outcome | PeerError], None]
-QUEUE_FULL = Outcome(BUSY, retryafter=300, text="too much waits for this agent")
+
+
+class QueueFull(PeerError):
+    """`QUEUE` notifications wait for this agent already."""
 
 
 class OutOfTime(PeerError):
@@ -253,7 +255,7 @@ class Links:
 
     def _strike(self, item: Outgoing) -> None:
         self.struck += 1
-        self._tick.soon(lambda: item.tell(QUEUE_FULL))
+        self._tick.soon(lambda: item.tell(QueueFull("too much waits for this agent")))
 
     async def _locate(self, domain: str) -> None:
         failure: PeerError = PeerError("not located")

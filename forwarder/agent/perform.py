@@ -16,7 +16,7 @@ import trio
 
 from forwarder.agent.courier import Courier
 from forwarder.agent.item import Item
-from forwarder.agent.links import Links
+from forwarder.agent.links import Links, QueueFull
 from forwarder.agent.repeats import FRESH, Identity, Repeats, hops_of
 from forwarder.agent.routes import RESENT, SHARED, Cold, Expansion, Fresh, Leg, Routes
 from forwarder.agent.tick import Tick
@@ -27,6 +27,7 @@ from forwarder.wire.der import MalformedPDU
 from forwarder.wire.notification import splice
 from forwarder.wire.outcome import (
     ACCEPTED,
+    BUSY,
     DEFERRED,
     DUPLICATE,
     HELD,
@@ -47,7 +48,9 @@ Inner = Callable[[bytes, Callable[[Outcome], None]], None]
 
 
 def from_failure(error: PeerError) -> Outcome:
-    """No connection, time-out, empty SRV, error status: 32 with 300 s. NXDOMAIN: 32 with 24 h (5.0)."""
+    """No connection, time-out, empty SRV, error status: 32 with 300 s. NXDOMAIN: 32 with 24 h (5.0). Our own queue: 35."""
+    if isinstance(error, QueueFull):
+        return Outcome(BUSY, retryafter=300, text=str(error))
     return TOMORROW if isinstance(error, NoService) and error.kind == "baddomain" else SOON
 
 
