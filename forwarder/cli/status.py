@@ -1,0 +1,39 @@
+"""`status`: what the running daemon says of itself."""
+
+from __future__ import annotations
+
+from forwarder.cli.options import Config, Json
+
+
+def status(config: Config = None, json: Json = False) -> int:
+    """Show the running daemon: listeners, generation, counters, waiting work, broken files, plugins' faults.
+
+    Exit 1 if none runs.
+    """
+    from forwarder.cli.folder import open_folder
+    from forwarder.cli.output import print_facts, print_json
+
+    said = open_folder(config).ask("status")
+    said.pop("ok", None)
+    if json:
+        print_json(said)
+    else:
+        print_facts({name.replace("_", " "): _lines(value) for name, value in said.items()})
+    return 0
+
+
+def _lines(value: object) -> object:
+    """A table as a line for each key, a list of tables as a line for each."""
+    if isinstance(value, dict):
+        return [f"{key} {_said(inner)}" for key, inner in value.items()]
+    if isinstance(value, list):
+        return [_said(inner) for inner in value] or None
+    return value
+
+
+def _said(value: object) -> str:
+    if isinstance(value, dict):
+        return "  ".join(f"{key} {_said(inner)}" for key, inner in value.items())
+    if isinstance(value, list):
+        return ", ".join(_said(inner) for inner in value)
+    return str(value)
