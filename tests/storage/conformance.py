@@ -337,6 +337,18 @@ class CapLaws:
         await peek(engine)
         assert await deposit(engine, arrival(engine, 8, sender="mallory")) == [0]
 
+    async def test_the_same_item_twice_in_one_breath_counts_once(self, engine: Engine) -> None:
+        await deposit(engine, arrival(engine, 1, sender="m"), arrival(engine, 1, sender="m"))
+        await peek(engine)
+        assert await deposit(engine, *(arrival(engine, key, sender="m") for key in range(2, 6))) == [0, 0, 0, 33]
+
+    async def test_an_item_that_was_taken_and_then_cleared_makes_room_once(self, engine: Engine) -> None:
+        await deposit(engine, *(arrival(engine, key, sender="m") for key in range(2)))
+        items = await peek(engine, "freda")
+        await engine.inbox.retrieve_and_clear("bob", ["sales@pobox.example"], 1, MIB)
+        await engine.inbox.clear(["sales@pobox.example"], [items[0].cursor])
+        assert await deposit(engine, *(arrival(engine, key, sender="m") for key in range(2, 6))) == [0, 0, 0, 33]
+
     async def test_an_entry_may_have_limits_of_its_own_and_none(self, engine: Engine) -> None:
         tight = [arrival(engine, key, limits={"waiting": 1, "targets": 5}) for key in range(2)]
         assert await deposit(engine, *tight) == [0, 33]

@@ -15,6 +15,7 @@ from typing import Any
 import apsw
 import pytest
 import trio
+import trio.testing
 
 from forwarder.storage import database
 from forwarder.storage.database import Database, DatabaseBusy, DatabaseClosed, DatabaseUnfit, Migration
@@ -131,6 +132,12 @@ async def test_a_lazy_job_rides_with_the_next_commit_or_goes_alone_in_the_end(db
     db.commit_soon(put("alone"), lambda _: alone.set(), point="test", lazy=True)
     with trio.fail_after(10):
         await alone.wait()
+
+
+async def test_a_committer_with_nothing_to_do_sleeps(db: Database) -> None:
+    await db.commit(put("a"), point="test")
+    with trio.fail_after(10):
+        await trio.testing.wait_all_tasks_blocked(0.02)
 
 
 async def test_more_than_may_wait_is_turned_away(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:

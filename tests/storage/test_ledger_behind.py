@@ -1,0 +1,68 @@
+"""What the embedded ledger does when the disk fails: settlements wait in memory and ride with what comes next."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import apsw
+import pytest
+import trio
+
+from forwarder.model import Mailbox
+from forwarder.ports import Debt
+from forwarder.storage import ledger as room
+from forwarder.storage.database import Database
+from forwarder.storage.ledger import Ledger
+
+DEBT = Debt(0, "role", "e", Mailbox("sales", "pobox.example"), "s.example", bytes(16), b"octets", 1, b"all owed")
+
+
+async def accept(ledger: Ledger) -> Any:
+    told = trio.Event()
+    answers: list[Any] = []
+
+    def hear(answer: Any) -> None:
+        answers.append(answer)
+        told.set()
+
+    ledger.accept_soon([DEBT], hear)
+    await told.wait()
+    return answers[0]
+
+
+async def test_a_settlement_that_failed_is_kept_and_goes_with_the_next_acceptance(
+    tmp_path: Path, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = Database(tmp_path / "state.db", room.SCHEMA)
+    await database.open()
+    await nursery.start(database.run)
+    ledger = Ledger(database)
+    await ledger.open()
+    (number,) = await accept(ledger)
+
+    def full(*_: object) -> None:
+        raise apsw.FullError("no space left")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(ledger, "_write", full)
+        ledger.settle_soon(number, b"done", closed=True)
+        assert isinstance(await accept(ledger), apsw.FullError), "the fault is the group's"
+    settled = await ledger.debt(number)
+    assert settled is not None and not settled.open
+    assert await database.read(lambda c: c.execute("SELECT still_open FROM debts").get) == 1
+    await accept(ledger)
+    assert await database.read(lambda c: c.execute("SELECT still_open FROM debts WHERE number = 1").get) == 0
+    await database.close()
+
+
+async def test_many_settlements_of_one_tick_are_one_job(tmp_path: Path, nursery: trio.Nursery) -> None:
+    database = Database(tmp_path / "state.db", room.SCHEMA)
+    await database.open()
+    ledger = Ledger(database)
+    await ledger.open()
+    for n in range(100):
+        ledger.settle_soon(n, b"%d" % n, closed=False)
+    assert len(database._waiting) == 1
+    await nursery.start(database.run)
+    await database.close()
