@@ -60,6 +60,11 @@ class Pattern:
     glob: Glob
     route: Route
 
+    @property
+    def line(self) -> int:
+        """Where its `match` is written."""
+        return self.route.lines.get("match", self.route.line)
+
 
 @dataclass(frozen=True, slots=True)
 class Domain:
@@ -152,13 +157,12 @@ def ties(domain: Domain) -> Iterator[ConfigError]:
     for place, later in enumerate(domain.patterns):
         for earlier in domain.patterns[:place]:
             if later.glob.ties(earlier.glob):
-                first, second = sorted((earlier, later), key=lambda pattern: pattern.route.line)
+                first, second = sorted((earlier, later), key=lambda pattern: pattern.line)
                 text = (
-                    f'"{second.glob.text}" ties with "{first.glob.text}" of line {first.route.line}: '
+                    f'"{second.glob.text}" ties with "{first.glob.text}" of line {first.line}: '
                     "some address matches both with as many literal characters; make one more exact"
                 )
-                line = second.route.lines.get("match", second.route.line)
-                yield ConfigError(domain.document.file, line, "pattern.match", text)
+                yield ConfigError(domain.document.file, second.line, "pattern.match", text)
 
 
 def domain_name(path: Path) -> str | None:

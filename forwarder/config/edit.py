@@ -185,6 +185,13 @@ def edited(before: str, assignments: Sequence[Assignment], models: Mapping[str, 
     apply(document, assignments, models, tomlkit.table)
     text = tomlkit.dumps(document)
     # tomlkit keeps comments, tomllib says what a text means: both must agree, or the edit does not count
-    if tomllib.loads(text) != expected:
+    if _filled(tomllib.loads(text)) != _filled(expected):
         raise ConfigErrors([ConfigError(file, 0, "", "cannot be edited without harm; please edit it by hand")])
     return text
+
+
+def _filled(value: Any) -> Any:
+    """Without empty tables, which say nothing: a removal may leave one or not."""
+    if not isinstance(value, dict):
+        return value
+    return {key: inner for key, inner in ((key, _filled(inner)) for key, inner in value.items()) if inner != {}}
