@@ -136,17 +136,32 @@ def test_too_many_unknown_octets_are_refused() -> None:
                 forward(octets)
 
 
-def test_a_splice_never_passes_the_limit() -> None:
-    # 8 KiB as it came, so what a splice adds is too much, by the quick way and by the other.
-    for sender, digest in [("y" * 8000, None), ("y" * 8000, ContentDigest(1, bytes(32)))]:
-        came = BASE._replace(sender=sender, digest=digest)
-        room = 8192 - len(encode_notification(came))
-        came = came._replace(sender=sender + "y" * room)
-        assert len(encode_notification(came)) == 8192
-        with pytest.raises(MalformedPDU):
-            forward(encode_notification(came))
-        with pytest.raises(ValueError, match="8 KiB"):
-            encode_notification(came._replace(sender=came.sender + "y"))
+def test_a_text_that_looks_like_the_end_of_the_notification_deceives_nobody() -> None:
+    """Read as a short length, 81 leads to the octet 85 inside this sender, and from there exactly to the end."""
+    sender = "a" * 127 + "\u0145I" + "a" * 70
+    came = BASE._replace(sender=sender, size=None, hops=4)
+    octets = encode_notification(came)
+    assert octets.endswith(b"I" + b"a" * 70 + b"\x93\x01\x04")
+    wanted = came._replace(recipient=BOB, original=BRIAN, trace=(HOP,), hops=5)
+    assert forward(octets) == encode_notification(wanted)
+
+
+@pytest.mark.parametrize("digest", [None, ContentDigest(1, bytes(32))], ids=["base elements", "extended"])
+def test_a_splice_never_passes_the_limit(digest: ContentDigest | None) -> None:
+    came = BASE._replace(sender="y" * 7000, digest=digest)
+    room = 8192 - len(forward(encode_notification(came)))
+    came = came._replace(sender=came.sender + "y" * room)
+    assert len(forward(encode_notification(came))) == 8192
+    with pytest.raises(MalformedPDU):
+        forward(encode_notification(came._replace(sender=came.sender + "y")))
+
+
+def test_we_write_nothing_over_the_limit() -> None:
+    came = BASE._replace(sender="y" * 7000)
+    came = came._replace(sender=came.sender + "y" * (8192 - len(encode_notification(came))))
+    assert decode_notification(encode_notification(came)).sender == came.sender
+    with pytest.raises(ValueError, match="8 KiB"):
+        encode_notification(came._replace(sender=came.sender + "y"))
 
 
 def test_a_trace_that_is_full_is_refused() -> None:

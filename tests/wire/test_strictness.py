@@ -57,6 +57,8 @@ def test_the_good_ones_are_good() -> None:
 PDUS = {
     "length not minimal, long form of a short one": unpin(b"\x80\x81\x10" + KEY),
     "length not minimal, leading zero": b"\xa1\x82\x00\x16" + unpin(tlv(0x80, KEY))[2:],
+    "length not minimal, leading zero of a long one": b"\xa1\x82\x00"
+    + unpin(tlv(0x80, KEY) + tlv(0x8F, bytes(150)))[2:],
     "indefinite length": unpin(b"\xa2\x80" + tlv(0x80, KEY) + b"\x00\x00"),
     "length of five octets": b"\xa1\x85\x00\x00\x00\x00\x16" + unpin(tlv(0x80, KEY))[2:],
     "length past the parent": unpin(b"\x80\x11" + KEY),
@@ -81,6 +83,7 @@ PDUS = {
     "INTEGER not minimal, negative": retrieve(b"\xff\x80"),
     "negative INTEGER": retrieve(b"\xff"),
     "INTEGER of 2^64": retrieve(b"\x01" + bytes(8)),
+    "time of 2^64": command(tlv(0x80, b"news"), tlv(0x81, b"\x01" + bytes(8))),
     "INTEGER of ten octets": retrieve(b"\x01" + bytes(9)),
     "ENUMERATED out of the list": command(
         tlv(0x80, KEY), tlv(0x81, b"\x04"), tlv(0x82, b"\x00"), tlv(0x83, b"\x00"), tag=0xA4
@@ -136,6 +139,8 @@ NOTIFICATIONS = {
     "dot inside one of several labels": labels(b"a.b", b"example"),
     "dots with nothing between": labels(b"a..b"),
     "label of 64 octets": labels(b"x" * 64),
+    "label of 64 octets whose A-label is short": labels("\u00fc".encode() * 32, b"example"),
+    "label past its domain": notification(tlv(0xA0, tlv(0xA1, b"\x0c\x06store")), RECIPIENT, IDENTIFIER, SENDER),
     "label of 64 octets among others": labels(b"x" * 64, b"example"),
     "128 labels": labels(*[b"a"] * 128),
     "domain over 255 octets": labels(*[b"x" * 62] * 5),
@@ -152,6 +157,9 @@ NOTIFICATIONS = {
     "over 8 KiB": notification(STORE, RECIPIENT, IDENTIFIER, SENDER, tlv(0x9A, bytes(8192))),
     "token of no octets": notification(STORE, RECIPIENT, IDENTIFIER, SENDER, tlv(0x97, b"")),
     "hops of 256": notification(STORE, RECIPIENT, IDENTIFIER, SENDER, tlv(0x93, b"\x01\x00")),
+    "size of 2^64": notification(STORE, RECIPIENT, IDENTIFIER, SENDER, tlv(0x85, b"\x01" + bytes(8))),
+    "constructed size": notification(STORE, RECIPIENT, IDENTIFIER, SENDER, tlv(0xA5, b"\x02\x01\x05")),
+    "primitive trace": notification(STORE, RECIPIENT, IDENTIFIER, SENDER, tlv(0x92, b"")),
     "no sender": notification(STORE, RECIPIENT, IDENTIFIER, SIZE),
     "order": notification(STORE, RECIPIENT, SENDER, IDENTIFIER),
     "recipient twice": notification(STORE, RECIPIENT, RECIPIENT, IDENTIFIER, SENDER),
