@@ -48,7 +48,7 @@ Inner = Callable[[bytes, Callable[[Outcome], None]], None]
 
 
 def from_failure(error: PeerError) -> Outcome:
-    """No connection, time-out, empty SRV, error status: 32 with 300 s. NXDOMAIN: 32 with 24 h (5.0). Our own queue: 35."""
+    """No connection, time-out, empty SRV, error status: 32, 300 s. NXDOMAIN: 32, 24 h (5.0). Our own queue: 35."""
     if isinstance(error, QueueFull):
         return Outcome(BUSY, retryafter=300, text=str(error))
     return TOMORROW if isinstance(error, NoService) and error.kind == "baddomain" else SOON

@@ -39,7 +39,7 @@ class Limits:
     """`[limits]` sessions and sessions_per_address, shared by all servers of the daemon; 0 = none."""
 
     def __init__(self, sessions: int, per_address: int, exempt: Callable[[str], bool]) -> None:
-        self._sessions = sessions
+        self.capacity = sessions
         self._per_address = per_address
         self._exempt = exempt
         self.open = 0
@@ -48,7 +48,7 @@ class Limits:
 
     def enter(self, address: str) -> bool:
         """False: over a cap, which is counted by its name."""
-        if self._sessions and self.open >= self._sessions:
+        if self.capacity and self.open >= self.capacity:
             self.struck["sessions"] += 1
             return False
         if self._per_address and self._by_address[address] >= self._per_address and not self._exempt(address):
@@ -113,8 +113,7 @@ class PduServer:
                 async with trio.open_nursery() as accepting:
                     for listener in listeners:
                         accepting.start_soon(self._accept, listener, nursery)
-            if self._sessions:
-                await self._empty.wait()
+            await self.empty()
             nursery.cancel_scope.cancel()
 
     def drain(self) -> None:
@@ -124,6 +123,11 @@ class PduServer:
         for session in list(self._sessions):
             if session.wire.state is not State.BUSY:
                 session.channel.close_when_sent()
+
+    async def empty(self) -> None:
+        """After `drain`: until the last session has ended."""
+        if self._sessions:
+            await self._empty.wait()
 
     async def _accept(self, listener: trio.SocketListener, nursery: trio.Nursery) -> None:
         while True:

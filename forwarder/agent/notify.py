@@ -1,0 +1,59 @@
+"""ports.Notifier: one notification of our own store to a mailbox, in process if its domain is hosted here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import trio
+
+from forwarder.agent.dispatch import Dispatcher
+from forwarder.agent.links import Links
+from forwarder.model import Mailbox, Outcome, Peer
+from forwarder.plugin import PeerError
+from forwarder.ports import Addresses
+
+PATIENCE = 60.0
+UNDERSTOOD = frozenset({"results", "moved", "trace", "digest", "origin", "durable"})
+
+
+class OwnNotifier:
+    """Through the links' queues like everything else; the caller waits for its own outcome only."""
+
+    def __init__(self, dispatcher: Dispatcher, links: Links, addresses: Addresses, *, name: str) -> None:
+        self._dispatcher = dispatcher
+        self._links = links
+        self._addresses = addresses
+        self._peers = {
+            redirect: Peer("", name=name, features=UNDERSTOOD | {"redirect"} if redirect else UNDERSTOOD)
+            for redirect in (False, True)
+        }
+
+    async def notify(
+        self, recipient: Mailbox, notification: bytes, *, rna: str | None = None, redirect: bool = True
+    ) -> Outcome:
+        done, heard = trio.Event(), list[Outcome | PeerError]()
+
+        def told(answer: Outcome | PeerError) -> None:
+            heard.append(answer)
+            done.set()
+
+        self._start(recipient, notification, told, rna, redirect)
+        await done.wait()
+        [answer] = heard
+        if isinstance(answer, PeerError):
+            raise answer
+        return answer
+
+    def _start(
+        self,
+        recipient: Mailbox,
+        notification: bytes,
+        told: Callable[[Outcome | PeerError], None],
+        rna: str | None,
+        redirect: bool,
+    ) -> None:
+        if self._addresses.hosted(recipient.domain):
+            self._dispatcher.receive_inner(notification, told, self._peers[redirect])
+        else:
+            deadline = trio.current_time() + PATIENCE
+            self._links.offer(recipient, notification, told, deadline=deadline, rna=rna, redirect=redirect)

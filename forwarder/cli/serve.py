@@ -1,0 +1,23 @@
+"""`serve`: the daemon, in the foreground."""
+
+from __future__ import annotations
+
+from forwarder.cli.options import Config
+
+
+def serve(config: Config = None) -> int:
+    """Run the daemon until SIGTERM, then drain. SIGHUP reloads. Exit 2 if it cannot start, 1 if another runs."""
+    import trio
+
+    from forwarder.cli.errors import No
+    from forwarder.cli.folder import open_folder
+    from forwarder.daemon.run import log_to_stderr, serve
+    from forwarder.daemon.state import StateInUse
+
+    settings = open_folder(config).settings
+    log_to_stderr()
+    try:
+        trio.run(serve, settings)
+    except StateInUse as error:
+        raise No(f"forwarder: {error}") from None
+    return 0

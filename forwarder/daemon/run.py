@@ -1,0 +1,207 @@
+"""The daemon: open, listen, serve, drain. Three nurseries, so that each thing outlives what stands on it:
+state (database, trace) around work (agent, store) around doors (servers, DNS, control).
+
+SIGTERM and SIGINT: take nothing new, finish what is under way, at most `[node] drain`; exit 0. SIGHUP: reload.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import ExitStack
+from functools import partial
+
+import structlog
+import trio
+
+from forwarder.config.lines import ConfigError, ConfigErrors
+from forwarder.config.settings import Settings
+from forwarder.daemon.build import SERVICES, Node, build, recall, start
+from forwarder.daemon.control import Control
+from forwarder.daemon.published import Published
+from forwarder.daemon.state import State, lock, open_state
+from forwarder.daemon.verbs import Verbs
+from forwarder.dns.rate import AnswerRate
+from forwarder.dns.serve import PER_SECOND, DnsListener
+from forwarder.dns.serve import open_listeners as open_dns
+from forwarder.dns.serve import serve as serve_dns
+from forwarder.model import Endpoint
+from forwarder.net.server import bound, listen
+from forwarder.plugins import Plugins, load
+
+SPARE_FILES = 512
+CHORES = 3600.0
+LAST_WRITES = 10.0
+
+Signals = AsyncIterator[int]
+
+log = structlog.get_logger("forwarder")
+
+
+async def serve(settings: Settings, *, ready: Callable[[], None] = lambda: None) -> None:
+    """Runs until SIGTERM or SIGINT. Raises StateInUse, ConfigErrors, OSError before anything is served."""
+    _no_tls_yet(settings)
+    plugins = load(settings.plugins.disable)
+    for problem in plugins.problems:
+        log.warning("plugin", plugin=problem.plugin, problem=problem.text)
+    sessions = _raise_file_limit(settings.limits.sessions)
+    with ExitStack() as held:
+        held.callback(os.close, lock(settings.state))
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+            async with trio.open_nursery() as nursery:
+                state = await open_state(settings, nursery, time.time)
+                try:
+                    await _work(settings, plugins, state, sessions, signals, ready)
+                finally:
+                    with trio.CancelScope(shield=True, deadline=trio.current_time() + LAST_WRITES):
+                        await state.close()
+                nursery.cancel_scope.cancel()
+
+
+async def _work(
+    settings: Settings, plugins: Plugins, state: State, sessions: int, signals: Signals, ready: Callable[[], None]
+) -> None:
+    doors = await _open_doors(settings)
+    own = {endpoint for endpoints in doors.bound.values() for endpoint in endpoints}
+    async with trio.open_nursery() as nursery:
+        node = build(settings, plugins, state, nursery, partial(_is_own, own), sessions)
+        published = Published(settings, plugins, node.addresses, state.catalogue, doors.bound)
+        start(node, nursery)
+        nursery.start_soon(published.run)
+        nursery.start_soon(_chores, node)
+        await recall(node)
+        await _serve(node, published, doors, signals, ready)
+        nursery.cancel_scope.cancel()
+
+
+class _Doors:
+    """Listening sockets, by service."""
+
+    def __init__(self) -> None:
+        self.listeners: dict[str, list[trio.SocketListener]] = {}
+        self.dns: list[DnsListener] = []
+        self.bound: dict[str, list[Endpoint]] = {}
+
+
+async def _open_doors(settings: Settings) -> _Doors:
+    doors = _Doors()
+    for name in SERVICES:
+        listeners = [await _open(name, endpoint) for endpoint in getattr(settings.listen, name)]
+        doors.listeners[name] = listeners
+        doors.bound[name] = [bound(listener) for listener in listeners]
+    try:
+        doors.dns = await open_dns(settings.listen.dns)
+    except OSError as error:
+        raise _cannot_listen("dns", settings.listen.dns, error) from None
+    doors.bound["dns"] = [listener.endpoint for listener in doors.dns]
+    return doors
+
+
+async def _open(name: str, endpoint: Endpoint) -> trio.SocketListener:
+    try:
+        return await listen(endpoint)
+    except OSError as error:
+        raise _cannot_listen(name, [endpoint], error) from None
+
+
+def _cannot_listen(name: str, endpoints: Sequence[Endpoint], error: OSError) -> ConfigErrors:
+    where = ", ".join(str(endpoint) for endpoint in endpoints)
+    why = error.strerror or str(error)
+    return ConfigErrors([ConfigError("forwarder.toml", 0, f"listen.{name}", f"cannot listen on {where}: {why}")])
+
+
+async def _serve(node: Node, published: Published, doors: _Doors, signals: Signals, ready: Callable[[], None]) -> None:
+    verbs = Verbs(node, published, {name: [str(e) for e in ends] for name, ends in doors.bound.items() if ends})
+    control = Control(node.settings.state, verbs.table())
+    trusted = AnswerRate(PER_SECOND, node.settings.network.trusted)
+    async with trio.open_nursery() as nursery:
+        for name, server in node.servers.items():
+            nursery.start_soon(server.run, doors.listeners[name])
+        nursery.start_soon(partial(serve_dns, published.answerer, doors.dns, rate=trusted))
+        nursery.start_soon(control.run, control.listen())
+        for name, endpoints in doors.bound.items():
+            for endpoint in endpoints:
+                log.info("listening", service=name, address=str(endpoint))
+        log.info("ready", node=node.settings.node.name, pid=os.getpid())
+        ready()
+        await _until_told(signals, verbs)
+        await _drain(node)
+        nursery.cancel_scope.cancel()
+
+
+async def _until_told(signals: Signals, verbs: Verbs) -> None:
+    async for number in signals:
+        if number != signal.SIGHUP:
+            log.info("draining", signal=signal.Signals(number).name)
+            return
+        try:
+            log.info("reloaded", **await verbs.reload())
+        except ValueError as error:
+            log.warning("reload", error=str(error))
+
+
+async def _drain(node: Node) -> None:
+    """Nothing new; what is under way ends, at most `[node] drain`."""
+    patience = node.settings.node.drain.total_seconds()
+    for server in node.servers.values():
+        server.drain()
+    with trio.move_on_after(patience) as scope:
+        for server in node.servers.values():
+            await server.empty()
+        while node.dispatcher.waiting or node.links.waiting:  # noqa: ASYNC110  # many things end it, none of them a task
+            await trio.sleep(0.02)
+    node.pool.close_idle()
+    left = node.dispatcher.waiting
+    log.info("drained", in_time=not scope.cancelled_caught, left=left)
+
+
+async def _chores(node: Node) -> None:
+    """Each hour: what has died in the inbox, closed debts nobody will repeat, memory past its time."""
+    while True:
+        now = int(time.time())
+        await node.state.inbox.sweep(now)
+        await node.state.ledger.forget(now - 35 * 86400)
+        node.repeats.sweep(now - 35 * 86400)
+        await trio.sleep(CHORES)
+
+
+def _is_own(own: set[Endpoint], endpoint: Endpoint) -> bool:
+    return endpoint in own or any(o.port == endpoint.port and o.address in ("0.0.0.0", "::") for o in own)  # noqa: S104
+
+
+def _raise_file_limit(sessions: int) -> int:
+    """Room for so many sessions and SPARE_FILES; how many sessions there is room for."""
+    wanted = sessions + SPARE_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    enough = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft < enough:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (enough, hard))
+    room = max(1, max(soft, enough) - SPARE_FILES)
+    if room < sessions:
+        log.warning("sessions lowered", limit=sessions, to=room, why="the hard limit of open files")
+    return min(sessions, room)
+
+
+def _no_tls_yet(settings: Settings) -> None:
+    for name in SERVICES:
+        if getattr(settings.listen, f"{name}_tls"):
+            text = "TLS listeners are not served by this version; remove the key"
+            raise ConfigErrors([ConfigError("forwarder.toml", 0, f"listen.{name}_tls", text)])
+
+
+def log_to_stderr() -> None:
+    """One line an event: JSON for programs, columns for a terminal."""
+    terminal = sys.stderr.isatty()
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.dev.ConsoleRenderer() if terminal else structlog.processors.JSONRenderer(),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )

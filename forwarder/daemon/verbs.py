@@ -1,0 +1,104 @@
+"""What the control socket is asked: status, reload, changed, list_names."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from forwarder.agent.dispatch import Dispatcher
+from forwarder.config.lines import ConfigErrors
+from forwarder.config.settings import load_settings
+from forwarder.daemon.build import Node
+from forwarder.daemon.control import Verb
+from forwarder.daemon.published import Published
+from forwarder.model import Mailbox, parse_mailbox
+from forwarder.ports import Found
+
+CLASSES = ("taken", "redirected", "temporary", "permanent")
+
+
+class Verbs:
+    """The daemon's answers. bound: where each service listens, as text."""
+
+    def __init__(self, node: Node, published: Published, bound: Mapping[str, list[str]]) -> None:
+        self._node = node
+        self._published = published
+        self._bound = bound
+        self._since = time.time()
+
+    def table(self) -> Mapping[str, Verb]:
+        return {
+            "status": self.status,
+            "reload": self.reload,
+            "changed": self.changed,
+            "list_names": self.list_names,
+        }
+
+    async def status(self, asked: Mapping[str, Any]) -> Mapping[str, Any]:
+        node = self._node
+        return {
+            "node": node.settings.node.name,
+            "since": int(self._since),
+            "listeners": dict(self._bound),
+            "generation": node.addresses.generation,
+            "sessions": {name: server.sessions for name, server in node.servers.items()},
+            "commands": {name: server.commands for name, server in node.servers.items()},
+            "notifications": _notifications(node.dispatcher),
+            "store": {name: dict(counts) for name, counts in node.msrap.counters.items()},
+            "waiting": {
+                "decisions": node.dispatcher.waiting,
+                "for agents": node.links.waiting,
+                "owed": node.courier.waiting,
+                "suspects": node.links.suspects(),
+                "remembered": len(node.repeats),
+            },
+            "limits": {
+                "sessions": node.limits.capacity,
+                **dict(node.limits.struck),
+                "submitter_rate": node.submitters.struck,
+                "agent queue": node.links.struck,
+            },
+            "catalogue": {"complete": node.state.catalogue.complete, "entries": self._published.swept},
+            "broken": {**self._published.errors, **{name: str(error) for name, error in node.addresses.broken.items()}},
+            "plugins": {name: {"faults": f.times, "last": f.last} for name, f in node.plugins.faults.items()},
+            "plugin_problems": [f"{problem.plugin}: {problem.text}" for problem in node.plugins.problems],
+        }
+
+    async def reload(self, asked: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
+        """The address, domain and account files count at once; of the node file what is read at each use does."""
+        self._node.addresses.reload()
+        self._published.again()
+        said: dict[str, Any] = {"generation": self._node.addresses.generation}
+        try:
+            changed = load_settings(self._node.settings.folder) != self._node.settings
+        except ConfigErrors as errors:
+            raise ValueError("; ".join(str(error) for error in errors.errors)) from None
+        if changed:
+            said["restart"] = "the node file has changed: it counts at the next start"
+        return said
+
+    async def changed(self, asked: Mapping[str, Any]) -> Mapping[str, Any]:
+        mailbox = _mailbox(asked)
+        self._node.addresses.changed(mailbox)
+        await self._published.changed(mailbox)
+        return {"generation": self._node.addresses.generation}
+
+    async def list_names(self, asked: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The unguessable list names of a pull_hold address, by reader."""
+        mailbox = _mailbox(asked)
+        answer = (await self._node.addresses.read([mailbox]))[mailbox]
+        if not isinstance(answer, Found):
+            raise ValueError(f"{mailbox}: nobody there")
+        route = answer.route
+        messages = self._node.state.messages
+        return {"names": {reader: await messages.capability(route.entry, reader) for reader in route.readers}}
+
+
+def _mailbox(asked: Mapping[str, Any]) -> Mailbox:
+    return parse_mailbox(str(asked.get("address", "")))
+
+
+def _notifications(dispatcher: Dispatcher) -> Mapping[str, int]:
+    counts = dict(zip(CLASSES, dispatcher.outcomes, strict=False))
+    return {"received": dispatcher.received, "inner": dispatcher.inner, **counts}
