@@ -48,7 +48,7 @@ def renew(editor: Editor, name: str) -> Path:
 
 def new_password(name: str) -> str:
     """The hash of a password: asked twice on a terminal, else one line of stdin. Raises Wrong."""
-    if sys.stdin.isatty():
+    if _terminal():
         typed = getpass.getpass(f"Password for {name}: ")
         if getpass.getpass("Once more: ") != typed:
             raise Wrong("forwarder: the two passwords differ")
@@ -58,6 +58,10 @@ def new_password(name: str) -> str:
         return hash_password(typed)
     except ValueError as error:
         raise Wrong(f"forwarder: {error}") from None
+
+
+def _terminal() -> bool:
+    return sys.stdin.isatty()
 
 
 def print_accounts(folder: Folder, json: bool) -> int:

@@ -6,7 +6,10 @@ from forwarder.cli.options import Address, Config, Json, Pairs
 
 
 def add(address: Address, pairs: Pairs = None, config: Config = None, json: Json = False) -> int:
-    """Add an address: forwarder add sales@pobox.example to=bob@staff.example,freda@staff.example kind=role."""
+    """Add an address.
+
+    forwarder add sales@pobox.example to=bob@staff.example,freda@staff.example kind=role
+    """
     from forwarder.cli import changes
     from forwarder.cli.folder import an_address, open_folder
 

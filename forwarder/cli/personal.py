@@ -7,11 +7,11 @@ from typing import TypeVar
 
 import trio
 
-from forwarder.cli.errors import No
+from forwarder.cli.errors import No, Wrong
 from forwarder.plugin import PeerError
 from forwarder.ports import Gone
 from forwarder.reader.desk import Desk
-from forwarder.reader.notebook import Item
+from forwarder.reader.notebook import Item, NotebookError
 from forwarder.reader.opening import opened
 
 T = TypeVar("T")
@@ -28,6 +28,8 @@ def at_desk(me: str | None, config: str | None, work: Callable[[Desk], Awaitable
         return trio.run(run)
     except PeerError as error:
         raise No(f"forwarder: {error}") from None
+    except NotebookError as error:
+        raise Wrong(f"forwarder: the notebook: {error} (reader.db, see --me)") from None
 
 
 def waiting(desk: Desk, number: int) -> Item:

@@ -8,7 +8,10 @@ from forwarder.cli.options import Config, Json
 
 
 def plugins(config: Config = None, json: Json = False) -> int:
-    """List installed strategies and screens: version, options, origin, faults. Exit 1 if one is broken."""
+    """List installed strategies and screens.
+
+    Their versions, options, origins and faults. Exit 1 if one is broken.
+    """
     import dataclasses
 
     from forwarder.cli.errors import No

@@ -21,9 +21,9 @@ SHOWN_AT_MOST = 64 << 20
 
 @app.callback()
 def read(context: typer.Context, me: Me = None, config: Config = None, json: Json = False) -> int:
-    """Poll the agents and list what waits; subjects are known once an item was shown.
+    """List what waits for me; show, save, finish it.
 
-    ~/.config/forwarder/me.toml names [store] msoap, [[agent]] rnaqp and [[list]] msrap, each with account and
+    Polls the agents; subjects are known once an item was shown. ~/.config/forwarder/me.toml names [store] msoap, [[agent]] rnaqp and [[list]] msrap, each with account and
     password_file.
     """
     context.obj = (me, config, json)

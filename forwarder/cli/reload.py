@@ -6,7 +6,10 @@ from forwarder.cli.options import Config, Json
 
 
 def reload(config: Config = None, json: Json = False) -> int:
-    """Make the running daemon read its configuration again, like SIGHUP. Exit 1 if none runs."""
+    """Make the running daemon read its files again.
+
+    As SIGHUP does. Exit 1 if none runs.
+    """
     from forwarder.cli.folder import open_folder
     from forwarder.cli.output import print_json, print_line
 

@@ -23,9 +23,9 @@ def send(
     config: Config = None,
     json: Json = False,
 ) -> int:
-    """Submit a message at my store; prints a handle for each recipient, for `sent` and `unsend`.
+    """Submit a message at my store.
 
-    The octets are sent as they are; what they lack is said, not invented.
+    Prints a handle for each recipient, for `sent` and `unsend`. The octets are sent as they are; what they lack is said, not invented.
     """
     from forwarder.cli import outgoing, personal
 

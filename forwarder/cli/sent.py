@@ -19,7 +19,10 @@ def sent(
     config: Config = None,
     json: Json = False,
 ) -> int:
-    """Ask my store what became of messages I sent: notified, read, still pinned."""
+    """Track what I sent.
+
+    Asks the store: notified, read, still pinned, redirected where.
+    """
     from forwarder.cli import personal, tracking
 
     async def work(desk: Desk) -> list[dict[str, Any]]:

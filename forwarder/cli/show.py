@@ -10,7 +10,10 @@ from forwarder.cli.options import Config, Json
 
 
 def show(address: Annotated[str, typer.Argument(metavar="ADDRESS")], config: Config = None, json: Json = False) -> int:
-    """Show the entry that serves an address: its file, strategy, targets or readers, options."""
+    """Show the entry that serves an address.
+
+    Its file, strategy, targets or readers, limits and options.
+    """
     from forwarder.cli import entries
     from forwarder.cli.folder import an_address, open_folder
 

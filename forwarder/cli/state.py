@@ -6,7 +6,10 @@ from forwarder.cli.options import Address, Config, Json
 
 
 def off(address: Address, config: Config = None, json: Json = False) -> int:
-    """Switch an address off: its senders are told to try again, for as long as it is off."""
+    """Switch an address off.
+
+    Its senders are told to try again, for as long as it is off.
+    """
     return _switch(address, "off", config, json)
 
 

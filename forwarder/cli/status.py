@@ -6,9 +6,9 @@ from forwarder.cli.options import Config, Json
 
 
 def status(config: Config = None, json: Json = False) -> int:
-    """Show the running daemon: listeners, generation, counters, waiting work, broken files, plugins' faults.
+    """Show how the running daemon does.
 
-    Exit 1 if none runs.
+    Listeners, generation, counters, waiting work, broken files, faults of plugins. Exit 1 if none runs.
     """
     from forwarder.cli.folder import open_folder
     from forwarder.cli.output import print_facts, print_json

@@ -18,7 +18,10 @@ def unsend(
     config: Config = None,
     json: Json = False,
 ) -> int:
-    """Cancel a message at my store: it can be read no more under this handle."""
+    """Cancel a message at my store.
+
+    Under this handle it can be read no more.
+    """
     from forwarder.cli import personal, tracking
 
     async def work(desk: Desk) -> dict[str, Any]:

@@ -22,9 +22,9 @@ VERBS = {
     "domain": "domain:app",
     "account": "account:app",
     "add": "add:add",
-    "set": "set:set_",
+    "set": "setting:set_",
     "show": "show:show",
-    "list": "list:list_",
+    "list": "listing:list_",
     "off": "state:off",
     "on": "state:on",
     "remove": "remove:remove",
@@ -40,7 +40,10 @@ VERBS = {
     "dns": "dns:app",
     "plugins": "plugins:plugins",
 }
-"""Verb to "file:what" in this folder; what: a function, or a Typer with verbs below it."""
+"""Verb to "file:what" in this folder; what: a function, or a Typer with verbs below it.
+
+No file is named like a builtin: it would hide it in this package.
+"""
 
 Command = TyperCommand | TyperGroup
 

@@ -18,6 +18,9 @@ import apsw
 
 from forwarder.model import handle
 
+NotebookError = apsw.Error
+"""The notebook cannot be used: no database, damaged, full, or held by somebody for over 10 s."""
+
 REMEMBER_CLOSED = 400 * 86400
 REMEMBER_LEGACY = 86400
 
@@ -87,7 +90,7 @@ _ITEM = "number, store, key, octets, list, date, silenced, closing, size, sender
 
 
 class Notebook:
-    """Opened for one verb; two verbs at a time wait for each other's transactions."""
+    """Opened for one verb; two at a time wait for each other. Everything raises NotebookError, opening OSError too."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -100,7 +103,7 @@ class Notebook:
         with self._change():
             ((found,),) = self._rows("PRAGMA user_version")
             if found > _VERSION:
-                raise ValueError(f"{path} was written by a newer forwarder (its version {found})")
+                raise NotebookError(f"was written by a newer forwarder (its version {found})")
             self._db.execute(_SCHEMA)
             self._db.execute(f"PRAGMA user_version = {_VERSION}")
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from forwarder.config.settings import Networking, Resolve
 from forwarder.model import Endpoint
 from forwarder.net.address_filter import AddressFilter
 from forwarder.net.client import Client
@@ -28,7 +29,7 @@ _SERVICES: tuple[ServiceName, ...] = ("rnasp", "msrap", "rnaqp", "msoap")
 
 @asynccontextmanager
 async def opened(me: str | None, config: str | None) -> AsyncIterator[Desk]:
-    """The desk of the person whose me.toml this is. Raises ConfigErrors, and ValueError for a foreign notebook."""
+    """The desk of the person whose me.toml this is. Raises ConfigErrors, NotebookError."""
     person = me_file.load(me, config)
     notebook = Notebook(person.notebook)
     try:
@@ -37,14 +38,18 @@ async def opened(me: str | None, config: str | None) -> AsyncIterator[Desk]:
         notebook.close()
 
 
+def locator(resolve: Resolve, network: Networking) -> Locator:
+    """Where others are, for somebody who listens nowhere himself."""
+    static = {domain: _static(services) for domain, services in resolve.static.items()}
+    names = Dns(resolve.nameservers, resolve.zones)
+    return Locator(AddressFilter(network.allow, _nobody), names, static=static, literals=network.literals)
+
+
 def _calls(me: Me) -> Calls:
-    stores = AddressFilter(me.network.allow, _nobody)
-    static = {domain: _static(services) for domain, services in me.resolve.static.items()}
-    names = Dns(me.resolve.nameservers, me.resolve.zones)
     return Calls(
         connect_own=_connect(Dialer(AddressFilter(_EVERYWHERE, _nobody))),
-        connect=_connect(Dialer(stores)),
-        locator=Locator(stores, names, static=static, literals=me.network.literals),
+        connect=_connect(Dialer(AddressFilter(me.network.allow, _nobody))),
+        locator=locator(me.resolve, me.network),
         now=time.time,
         password=me.password,
     )

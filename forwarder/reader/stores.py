@@ -28,6 +28,7 @@ SLICE = 1 << 20
 SHARED = 2
 """Hop `how` (protocol 5.0): several people hold this key."""
 SHA256 = 1
+FETCH_SECONDS, SLOWEST = 300.0, 32 << 10
 AT_ONCE = 8
 """Stores spoken to at the same time."""
 IN_ALL = 30.0
@@ -138,8 +139,13 @@ class Stores:
     async def fetch(self, item: Item, write: Callable[[bytes], object], limit: int) -> int:
         """The whole message in order, to `write`; its octets. Checked against the notification's digest at the end.
 
-        Raises Gone, TooLarge, WrongDigest, PeerError.
+        Raises Gone, TooLarge, WrongDigest, PeerError; so too after FETCH_SECONDS and a second for each SLOWEST octets.
         """
+        with trio.move_on_after(FETCH_SECONDS + limit / SLOWEST):
+            return await self._fetch(item, write, limit)
+        raise PeerError(f"{item.store}: the message comes too slowly")
+
+    async def _fetch(self, item: Item, write: Callable[[bytes], object], limit: int) -> int:
         notification, hashed = notification_of(item), hashlib.sha256()
         offset, broke_at, whole = 0, -1, False
         while not whole:

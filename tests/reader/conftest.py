@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Iterator
+import io
+import sys
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 
+from forwarder.cli import main
 from forwarder.config.settings import Networking, Resolve
 from forwarder.config.tables import HostPort
 from forwarder.model import ClientLocation, ContentDigest, Endpoint, Hop, Mailbox, Notification, ServiceLocation
@@ -20,8 +27,10 @@ from forwarder.reader.desk import Desk
 from forwarder.reader.me import AgentAccount, ListAccount, Me, StoreAccount
 from forwarder.reader.notebook import Notebook
 from forwarder.wire import msoap, msrap, rnaqp
+from forwarder.wire.frames import Frames, frame
 from forwarder.wire.notification import decode_notification, encode_notification
 from forwarder.wire.rnasp import Status
+from forwarder.wire.session import MSOAP, MSRAP, RNAQP, Protocol
 
 OK = Status.noerror
 
@@ -187,3 +196,94 @@ def desk(world: World, person: Me) -> Iterator[Desk]:
     notebook = Notebook(person.notebook)
     yield Desk(person, notebook, calls)
     notebook.close()
+
+
+class Loopback:
+    """The world behind real sockets, served by a thread of its own until the test ends."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.ports: dict[str, int] = {}
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=trio.run, args=(self._serve,), daemon=True)
+
+    def __enter__(self) -> Loopback:
+        self._thread.start()
+        assert self._ready.wait(10)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._token.run_sync_soon(self._scope.cancel)
+        self._thread.join(10)
+
+    async def _serve(self) -> None:
+        self._token = trio.lowlevel.current_trio_token()
+        with trio.CancelScope() as self._scope:
+            async with trio.open_nursery() as nursery:
+                for protocol in (RNAQP, MSRAP, MSOAP):
+                    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+                    self.ports[protocol.name] = listener.socket.getsockname()[1]
+                    nursery.start_soon(trio.serve_listeners, partial(self._converse, protocol), [listener])
+                self._ready.set()
+
+    async def _converse(self, protocol: Protocol, stream: trio.SocketStream) -> None:
+        frames, talk = Frames(protocol.command_limit), Talking(self.world, protocol.name)
+        with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError, PeerError):
+            async with stream:
+                async for data in stream:
+                    frames.receive_data(bytes(data))
+                    while (pdu := frames.next_pdu()) is not None:
+                        answer = await talk.ask(protocol.decode_command(pdu))
+                        await stream.send_all(frame(protocol.encode_response(answer)))
+                        if talk.over:
+                            return
+
+
+@pytest.fixture
+def loopback(world: World) -> Iterator[Loopback]:
+    with Loopback(world) as served:
+        yield served
+
+
+@pytest.fixture
+def mine(loopback: Loopback, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A me.toml for the served world, at its usual place."""
+    for variable, name in (("XDG_CONFIG_HOME", "config"), ("XDG_DATA_HOME", "data")):
+        monkeypatch.setenv(variable, str(tmp_path / name))
+    monkeypatch.delenv("FORWARDER_CONFIG", raising=False)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "password").write_text("secret\n")
+    file = tmp_path / "config" / "forwarder" / "me.toml"
+    file.parent.mkdir(parents=True)
+    login = f'account = "brian"\npassword_file = "{tmp_path}/password"'
+    file.write_text(f"""
+[store]
+msoap = "127.0.0.1:{loopback.ports["msoap"]}"
+{login}
+[[agent]]
+rnaqp = "127.0.0.1:{loopback.ports["rnaqp"]}"
+{login}
+[[list]]
+msrap = "127.0.0.1:{loopback.ports["msrap"]}"
+name = "minutes@pobox.example"
+{login}
+[resolve.static]
+"store.example" = {{ msrap = "127.0.0.1:{loopback.ports["msrap"]}" }}
+[network]
+allow = ["127.0.0.0/8"]
+""")
+    return file
+
+
+@pytest.fixture
+def type_(capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """type_("read", "done", "1") -> (exit code, stdout, stderr), stdout as octets."""
+
+    def type_(*arguments: str, stdin: bytes = b"") -> tuple[int, bytes, str]:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin), "utf-8"))
+        capfdbinary.readouterr()
+        code = main(arguments)
+        out, err = capfdbinary.readouterr()
+        return code, out, err.decode()
+
+    return type_

@@ -7,7 +7,10 @@ from forwarder.cli.options import Address, Config, Json, Pairs
 
 
 def set_(address: Address, pairs: Pairs = None, config: Config = None, json: Json = False) -> int:
-    """Change an address: forwarder set sales@pobox.example to+=anna@staff.example note=. Comments stay."""
+    """Change an address; comments in its file stay.
+
+    forwarder set sales@pobox.example to+=anna@staff.example note=
+    """
     from forwarder.cli import changes
     from forwarder.cli.folder import an_address, open_folder
 

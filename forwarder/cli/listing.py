@@ -14,7 +14,10 @@ def list_(
     config: Config = None,
     json: Json = False,
 ) -> int:
-    """List the addresses that have a file of their own. Exit 1 if none matches the GLOB."""
+    """List the addresses.
+
+    Those that have a file of their own. Exit 1 if none matches the GLOB.
+    """
     from forwarder.cli import entries
     from forwarder.cli.folder import open_folder
 
