@@ -200,10 +200,12 @@ class Database:
         left = [*self._waiting, *self._turned_away]
         self._waiting.clear()
         self._turned_away = []
-        _tell(left, [DatabaseClosed(f"{self._path} was closed")] * len(left))
-        await trio.to_thread.run_sync(self._close_reader, limiter=self._reading)
-        await trio.to_thread.run_sync(self._close_writer, limiter=self._writing)
-        self._ended.set()
+        try:
+            await trio.to_thread.run_sync(self._close_reader, limiter=self._reading)
+            await trio.to_thread.run_sync(self._close_writer, limiter=self._writing)
+        finally:
+            self._ended.set()
+            _tell(left, [DatabaseClosed(f"{self._path} was closed")] * len(left))
 
     # -- in the worker threads
 
