@@ -107,12 +107,27 @@ class AddressFiles:
     def read_here(self, mailboxes: Collection[Mailbox]) -> Mapping[Mailbox, Answer]:
         """The same in this very thread: for verbs, which have no loop to hold up."""
         asked = {mailbox: mailbox.folded for mailbox in mailboxes}
-        now = self._clock()
-        folded = frozenset(asked.values())
-        old, fresh = self._known(folded, now)
-        seen = self._reader.visit(self._hosts, folded, old, fresh)
-        self._remember(seen, folded, fresh, now)
+        seen = self._visit_here(frozenset(asked.values()))
         return {mailbox: _decide(folded, seen) for mailbox, folded in asked.items()}
+
+    def contenders(self, mailbox: Mailbox) -> list[Route]:
+        """Every entry that could serve a mailbox, the winner first, the shadowed after it: for `why`. Blocking."""
+        folded = mailbox.folded
+        seen = self._visit_here(frozenset(keys(self.domains.get(folded.domain), folded)))
+        host = seen.hosts.by_name.get(folded.domain)
+        if host is None or host.domain is None:
+            return []
+        exact = [
+            (name, seen.files.get(Mailbox(name, folded.domain), ABSENT))
+            for name, _ in host.domain.names(folded.localpart)
+        ]
+        tag = host.domain.names(folded.localpart)[-1][1]
+        found = [
+            state.route if name == folded.localpart else replace(state.route, matched="tag", tag=tag)
+            for name, state in exact
+            if state.route is not None
+        ]
+        return [*found, *host.domain.contenders(folded)]
 
     async def entry(self, entry: str) -> Route | None:
         """The route of an entry by its name, from the file as it is now; None if it is gone.
@@ -162,6 +177,13 @@ class AddressFiles:
             if epoch == self._epoch and hosts is self._hosts:
                 self._remember(seen, asked, fresh, now)
                 return seen
+
+    def _visit_here(self, asked: frozenset[Mailbox]) -> Seen:
+        now = self._clock()
+        old, fresh = self._known(asked, now)
+        seen = self._reader.visit(self._hosts, asked, old, fresh)
+        self._remember(seen, asked, fresh, now)
+        return seen
 
     def _known(self, asked: frozenset[Mailbox], now: float) -> tuple[dict[Mailbox, FileState], frozenset[Mailbox]]:
         """What is remembered of the files that may serve these mailboxes, and which of them are fresh."""

@@ -38,11 +38,16 @@ def locked(folder: Path) -> Iterator[None]:
 def write_new(path: Path, text: str) -> None:
     """A file that must not exist yet. Raises FileExistsError, OSError."""
     make_folder(path.parent)
-    draft = _draft(path, text, FILE_MODE)
+    draft = _draft(path, text, FILE_MODE, _heir(path.parent))
     try:
         os.link(draft, path)
+    except PermissionError:  # a file system without links: under the lock, looking first is as good
+        if os.path.lexists(path):
+            raise FileExistsError(path) from None
+        os.rename(draft, path)
     finally:
-        os.unlink(draft)
+        with suppress(FileNotFoundError):
+            os.unlink(draft)
     sync_folder(path.parent)
 
 
@@ -71,6 +76,9 @@ def make_folder(folder: Path) -> None:
         make_folder(folder.parent)
         with suppress(FileExistsError):
             os.mkdir(folder, FOLDER_MODE)
+            owner = _heir(folder.parent)
+            if owner is not None:
+                os.chown(folder, owner.st_uid, owner.st_gid)
         sync_folder(folder.parent)
 
 
@@ -81,6 +89,11 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _heir(folder: Path) -> os.stat_result | None:
+    """Whom root makes new files for: the folder's owner, or the daemon could not read what root's verbs wrote."""
+    return os.stat(folder) if os.geteuid() == 0 else None
 
 
 def _draft(path: Path, text: str, mode: int, owner: os.stat_result | None = None) -> Path:

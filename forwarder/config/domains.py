@@ -89,13 +89,20 @@ class Domain:
 
     def otherwise(self, mailbox: Mailbox) -> Route | None:
         """What wins for a folded mailbox that no file of its own serves: a pattern, the catch-all, or nothing."""
+        return next(self.contenders(mailbox), None)
+
+    def contenders(self, mailbox: Mailbox) -> Iterator[Route]:
+        """All patterns that fit a folded mailbox, and the catch-all, best first."""
+        told: set[str] = set()
         for name, tag in self.names(mailbox.localpart):
             for pattern in self.patterns:
                 groups = pattern.glob.match(name)
                 found = None if groups is None else filled(pattern.route, groups)
-                if found is not None:
-                    return replace(found, address=Mailbox(name, self.name), tag=tag)
-        return None if self.catch_all is None else replace(self.catch_all, address=mailbox)
+                if found is not None and found.entry not in told:
+                    told.add(found.entry)
+                    yield replace(found, address=Mailbox(name, self.name), tag=tag)
+        if self.catch_all is not None:
+            yield replace(self.catch_all, address=mailbox)
 
     def place(self, document: Document) -> Place:
         """An address file of this domain, with the defaults behind it."""

@@ -32,7 +32,10 @@ _TWO_OF_ONE = (
 def _moment(value: object) -> datetime:
     """A TOML date or time as UTC; without a zone it is UTC, a date is its first moment."""
     if isinstance(value, datetime):
-        return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
+        try:
+            return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
+        except OverflowError:
+            raise ValueError(f"{value} is no time that can be reckoned with") from None
     if isinstance(value, date):
         return datetime.combine(value, time(), UTC)
     raise ValueError(f"expected a TOML date such as 2026-12-31 or 2026-12-31T12:00:00Z, found {value!r}")
@@ -163,7 +166,17 @@ def compile_entry(
     errors += [place.error(path, text) for path, text in _core_objections(said, limits)]
     if errors:
         raise ConfigErrors(errors)
-    route = Route(
+    route = _route(place, said, limits, address, how, strategy, {name: options[name] for name in named})
+    errors += _strategy_objections(place, route, specs) if route.state != "gone" else ()
+    if errors:
+        raise ConfigErrors(errors)
+    return route
+
+
+def _route(
+    place: Place, said: Core, limits: Limits, address: Mailbox, how: How, strategy: str, options: Mapping[str, Any]
+) -> Route:
+    return Route(
         address=address,
         entry=str(address) if address.localpart else f"@{address.domain}",
         strategy=strategy,
@@ -180,17 +193,12 @@ def compile_entry(
         members=said.members,
         tell_members=said.tell_members,
         via=said.via if isinstance(said.via, dict) else dict.fromkeys(said.to, said.via) if said.via else {},
-        options={name: options[name] for name in named},
+        options=options,
         matched=how,
         file=place.document.file,
         line=place.document.line(place.at),
         lines=place.lines(),
     )
-    if route.state != "gone":
-        errors += _strategy_objections(place, route, specs)
-    if errors:
-        raise ConfigErrors(errors)
-    return route
 
 
 def check_defaults(document: Document, defaults: Mapping[str, Any], specs: Specs) -> list[ConfigError]:

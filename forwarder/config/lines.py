@@ -116,10 +116,10 @@ def parse(text: str, file: str) -> Document:
     """TOML text with the line of each value. Raises ConfigErrors with the line of a syntax error."""
     try:
         data = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # ValueError: also integers of thousands of digits
         said = str(error)
         at = _POSITION.search(said)
-        line = int(at[1]) if at and at[1] else text.rstrip("\n").count("\n") + 1
+        line = int(at[1]) if at and at[1] else text.rstrip("\n").count("\n") + 1 if at else 0
         wrong = _POSITION.sub("", said) or "cannot be read"
         raise ConfigErrors([ConfigError(file, line, "", f"no TOML: {wrong[0].lower()}{wrong[1:]}")]) from None
     lines: dict[Steps, int] = {}

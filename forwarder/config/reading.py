@@ -84,9 +84,9 @@ class Reader:
         except FileNotFoundError:
             if not old.by_name:
                 return old
-            return old._replace(error=ConfigError(DOMAINS, 0, "", "the folder is gone; the last known domains stay"))
+            return _kept(old, "the folder is gone; the last known domains stay")
         except OSError as error:
-            return old._replace(error=ConfigError(DOMAINS, 0, "", f"cannot be read: {error.strerror}"))
+            return _kept(old, f"cannot be read: {error.strerror}")
         hosts = {name: old.by_name.get(name) or self.host(Host(name)) for name in sorted(names)}
         racy = time.time_ns() - stamp.mtime_ns < _RACY_NS
         return Hosts({name: host for name, host in hosts.items() if host}, None if racy else stamp)
@@ -196,6 +196,12 @@ def keys(host: Host | None, mailbox: Mailbox) -> Iterator[Mailbox]:
 
 def _hosted_by(file: str) -> str | None:
     return None if is_leftover(file) else domain_name(Path(file))
+
+
+def _kept(old: Hosts, text: str) -> Hosts:
+    """The domains as they were, with what is wrong with their folder now."""
+    error = ConfigError(DOMAINS, 0, "", text)
+    return old if str(old.error) == str(error) else old._replace(error=error)
 
 
 def _failed(old: Host, error: ConfigError) -> Host:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,9 @@ import pytest
 import trio
 
 from forwarder.config.addresses import AddressFiles
+from forwarder.config.lines import ConfigError
+from forwarder.config.settings import Settings
+from forwarder.config.sweep import sweep
 from forwarder.model import Mailbox, Route
 from forwarder.plugin import PeerError
 from forwarder.ports import Broken, Found, Nobody, NotOurs
@@ -314,3 +317,44 @@ async def test_a_flood_of_made_up_names_evicts_no_entry(addresses: Make, write: 
     await files.read([Mailbox(f"x{number}", "pobox.example") for number in range(50)])
     assert isinstance(files.look_up(BRIAN), Found)
     assert len(files._absent) <= 20
+
+
+async def test_the_winner_and_all_it_shadows(addresses: Make, write: Write) -> None:
+    write(
+        "domains/pobox.example.toml",
+        'catch_all = { to = ["lost@isp.example"] }\n'
+        '[[pattern]]\nmatch = "s*"\nto = ["a@isp.example"]\n[[pattern]]\nmatch = "sales*"\nto = ["b@isp.example"]\n',
+    )
+    write("sales", 'to = ["plain@isp.example"]\n')
+    write("sales+de", 'to = ["german@isp.example"]\n')
+    files = addresses()
+    for name, wanted in (
+        ("Sales+de", ["sales+de@", "sales@", "sales*@", "s*@", "@"]),
+        ("sales+fr", ["sales@", "sales*@", "s*@", "@"]),
+        ("nobody", ["@"]),
+    ):
+        routes = files.contenders(Mailbox(name, "pobox.example"))
+        assert [route.entry.replace("pobox.example", "") for route in routes] == wanted
+        assert routes[0] == await winner(files, name)
+    assert files.contenders(Mailbox("sales", "isp.example")) == []
+
+
+async def test_a_sweep_tells_every_entry_and_every_mistake(
+    folder: Path, write: Write, settings: Settings, specs: Mapping[str, Any]
+) -> None:
+    write(
+        "domains/pobox.example.toml",
+        'catch_all = { to = ["lost@isp.example"] }\n[[pattern]]\nmatch = "s-*"\nto = ["{1}@isp.example"]\n',
+    )
+    write("domains/bad.example.toml", "tag = 1\n")
+    write("brian", 'strategy = "subscribe"\nreaders = ["brian"]\n')
+    write("wrong", "to = 5\n")
+    write("addresses/pobox.example/brian.toml~", "to = 5\n")
+    write("addresses/isp.example/anna.toml", 'to = ["a@b.example"]\n')
+    found = list(sweep(folder, settings, specs))
+    assert {route.entry for route in found if isinstance(route, Route)} == {
+        "@pobox.example", "s-*@pobox.example", "brian@pobox.example",
+    }  # fmt: skip
+    assert {error.file for error in found if isinstance(error, ConfigError)} == {
+        "domains/bad.example.toml", "addresses/pobox.example/wrong.toml",
+    }  # fmt: skip

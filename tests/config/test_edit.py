@@ -132,6 +132,15 @@ def test_off_on_and_remove(editor: Editor, write: Write) -> None:
     assert not path.exists()
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make files for others")
+def test_what_root_writes_belongs_to_the_owner_of_the_folder(editor: Editor, folder: Path) -> None:
+    for path in (folder, folder / "addresses", folder / "addresses/pobox.example"):
+        os.chown(path, 12345, 54321)
+    path = editor.add_address(BRIAN, typed("to=c@isp.example"))
+    editor.set_address(BRIAN, typed("note=x"))
+    assert (path.stat().st_uid, path.stat().st_gid) == (12345, 54321)
+
+
 def test_a_link_stays_a_link(editor: Editor, write: Write, folder: Path) -> None:
     real = write("shared/brian.toml", OLD)
     (folder / "addresses/pobox.example/brian.toml").symlink_to(real)
