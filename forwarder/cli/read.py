@@ -23,8 +23,8 @@ SHOWN_AT_MOST = 64 << 20
 def read(context: typer.Context, me: Me = None, config: Config = None, json: Json = False) -> int:
     """List what waits for me; show, save, finish it.
 
-    Polls the agents; subjects are known once an item was shown. ~/.config/forwarder/me.toml names [store] msoap, [[agent]] rnaqp and [[list]] msrap, each with account and
-    password_file.
+    Polls the agents; subjects are known once an item was shown. ~/.config/forwarder/me.toml names [store] msoap,
+    [[agent]] rnaqp and [[list]] msrap, each with account and password_file.
     """
     context.obj = (me, config, json)
     if context.invoked_subcommand is not None:

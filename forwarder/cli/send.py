@@ -25,7 +25,8 @@ def send(
 ) -> int:
     """Submit a message at my store.
 
-    Prints a handle for each recipient, for `sent` and `unsend`. The octets are sent as they are; what they lack is said, not invented.
+    Prints a handle for each recipient, for `sent` and `unsend`. The octets are sent as they are; what they lack is
+    said, not invented.
     """
     from forwarder.cli import outgoing, personal
 

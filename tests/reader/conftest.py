@@ -50,6 +50,8 @@ class World:
     """Whether the agent is of 2004; so are the stores."""
     down: bool = False
     short: int = 1 << 20
+    sizes: bool = True
+    """Whether the store says the size of the whole in each answer."""
     clock: float = 1_800_000_000.0
 
     def put(self, body: bytes, *, shared: bool = False, digest: bool = True, **more: Any) -> Notification:
@@ -114,7 +116,7 @@ class World:
             return response(False, OK, msrap.Size(len(body)))
         view = body if command.view is msrap.View.all else b""
         data = view[command.offset : command.offset + min(command.length, self.short)]
-        return response(False, OK, msrap.Retrieved(data, len(view)))
+        return response(False, OK, msrap.Retrieved(data, len(view) if self.sizes else None))
 
     def msoap(self, command: Any) -> Any:
         response, status = msoap.Response, msoap.Status.noerror

@@ -180,6 +180,15 @@ async def test_a_message_that_never_ends_is_cut_off(desk: Desk, world: Any) -> N
         await body_of(desk, 1, limit=5000)
 
 
+async def test_a_store_that_says_no_sizes_is_read_to_its_end_and_no_further(desk: Desk, world: Any) -> None:
+    world.sizes, world.short = False, 10
+    world.put(BODY)
+    await desk.refresh()
+    assert await body_of(desk, 1) == BODY
+    with pytest.raises(TooLarge):
+        await body_of(desk, 1, limit=len(BODY) - 1)
+
+
 async def test_what_is_gone_at_its_store_leaves_the_list_and_its_agent(desk: Desk, world: Any) -> None:
     world.put(BODY)
     await desk.refresh()
