@@ -331,7 +331,13 @@ class Debt(NamedTuple):
     open: bool = True
 
 
-class Ledger(Protocol):
+class Memories(Protocol):
+    """What strategies remember."""
+
+    async def memory(self, entry: str, strategy: str) -> Mapping[str, bytes]: ...
+
+
+class Ledger(Memories, Protocol):
     """What is owed, and what strategies remember. One row a debt; accepting appends, settling rides along."""
 
     def accept_soon(self, debts: Sequence[Debt], done: Callable[[Sequence[int] | Exception], None]) -> None:
@@ -355,8 +361,6 @@ class Ledger(Protocol):
     def remember_soon(self, entry: str, strategy: str, values: Mapping[str, bytes]) -> None:
         """Merged into the memory; an empty value removes its key. Written with the next commit."""
         ...
-
-    async def memory(self, entry: str, strategy: str) -> Mapping[str, bytes]: ...
 
 
 class Trace(Protocol):

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 
 import trio
 
+from forwarder.agent.decide import Decider, at_rest
 from forwarder.agent.item import Item
 from forwarder.agent.limits import SubmitterLimit
 from forwarder.agent.perform import SOON, Performer
@@ -21,16 +22,14 @@ from forwarder.agent.screens import Screens
 from forwarder.agent.tick import Tick
 from forwarder.agent.turn import PATIENCE, Turn
 from forwarder.model import Mailbox, Notification, Outcome, Peer
-from forwarder.plugin import Ask, Case, Decline, Defer, Hold, Pass, Plan, Refuse, Tell
+from forwarder.plugin import Ask, Case, Defer, Hold, Pass, Plan, Refuse
 from forwarder.ports import Answer as Looked
-from forwarder.ports import Clock, Strategies, Trace
+from forwarder.ports import Clock, Trace
 from forwarder.wire.der import MalformedPDU
 from forwarder.wire.notification import decode_notification
 from forwarder.wire.outcome import (
     BUSY,
-    DEFERRED,
     EXPIRED,
-    NOUSER,
     REFUSED,
     TEMPORARY,
     code_class,
@@ -57,7 +56,7 @@ class Dispatcher:
         routes: Routes,
         repeats: Repeats,
         screens: Screens,
-        strategies: Strategies,
+        decider: Decider,
         performer: Performer,
         trace: Trace,
         tick: Tick,
@@ -70,7 +69,7 @@ class Dispatcher:
         self._routes = routes
         self._repeats = repeats
         self._screens = screens
-        self._strategies = strategies
+        self._decider = decider
         self._performer = performer
         self._trace = trace
         self._tick = tick
@@ -170,7 +169,7 @@ class Dispatcher:
             assert item.entry is not None
             if self._screens and item.verdict is None and self._screened(item):
                 return None
-            item.plan = self._plan(item, item.entry)
+            item.plan = self._decider.decide(item.entry, self._case(item, item.entry)).plan
         return self._performer.perform(item, item.plan, fresh)
 
     def _refusal(self, item: Item, entry: Entry) -> Outcome | None:
@@ -189,10 +188,8 @@ class Dispatcher:
             return IN_FLIGHT
         if untold := self._repeats.untold(identity):
             return untold
-        if route.state == "gone" or (route.expires is not None and route.expires <= item.at):
-            return Outcome(NOUSER)
-        if route.state == "off":
-            return Outcome(DEFERRED, retryafter=86400)
+        if rest := at_rest(route, item.at):
+            return rest
         item.identity = identity
         self._repeats.under_way.add(identity)
         return None
@@ -219,36 +216,9 @@ class Dispatcher:
             return True
         return False
 
-    def _plan(self, item: Item, entry: Entry) -> Plan:
-        """The strategy's decision, or its fallback's where it declines."""
-        route = entry.route
-        if route.state == "moved":
-            return self._moved(item, entry)
-        plan = self._plan_of(item, entry, route.strategy)
-        if type(plan.steps[0]) is Decline or not _sayable(plan, item.peer):
-            if route.fallback is None:
-                return Plan((Defer(),), note="declined, and the address has no fallback")
-            return self._plan_of(item, entry, route.fallback)
-        return plan
-
-    def _moved(self, item: Item, entry: Entry) -> Plan:
-        route = entry.route
-        if route.to and "redirect" in item.peer.features and not item.peer.inner:
-            return Plan((Tell(route.to, permanent=True),), note="the address has moved")
-        if route.fallback is not None:
-            return self._plan_of(item, entry, route.fallback)
-        return Plan((Refuse(NOUSER),), note="the address has moved, and has no fallback")
-
-    def _plan_of(self, item: Item, entry: Entry, name: str) -> Plan:
-        strategy = self._routes.strategy(entry, name)
-        if strategy is None:
-            return Plan((Defer(),), note=f"strategy {name} is not installed")
-        return self._strategies.plan(strategy, self._case(item, entry))
-
     def _case(self, item: Item, entry: Entry) -> Case:
-        return Case(
-            item.notification, entry.route, item.peer, item.at, self._performer.earlier(item.identity), entry.memory
-        )
+        earlier = self._performer.earlier(item.identity)
+        return Case(item.notification, entry.route, item.peer, item.at, earlier, entry.memory)
 
     # -- what waits for files
 
@@ -342,12 +312,6 @@ class _Settle:
             dispatcher.late(item, outcome)
         elif turn.waiting and turn not in dispatcher._impatient:
             dispatcher._hurry(turn)
-
-
-def _sayable(plan: Plan, peer: Peer) -> bool:
-    """A lone Tell is for those who asked for redirects: code 16 goes to nobody else (5.2)."""
-    lone_tell = len(plan.steps) == 1 and type(plan.steps[0]) is Tell
-    return not lone_tell or ("redirect" in peer.features and not peer.inner)
 
 
 def _tls_domain(notification: Notification) -> str | None:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from forwarder.model import Hop, Mailbox, Outcome, Route
 from forwarder.plugin import Strategy
-from forwarder.ports import Addresses, Answer, Broken, Found, Ledger, Nobody, Strategies
+from forwarder.ports import Addresses, Answer, Broken, Found, Memories, Nobody, Strategies
 from forwarder.wire.notification import hop_tlv, original_tlv, recipient_tlv
 from forwarder.wire.outcome import ACCEPTED, DEFERRED, LOOP, NOUSER, REFUSED
 
@@ -104,7 +104,7 @@ class Routes:
         self,
         addresses: Addresses,
         strategies: Strategies,
-        ledger: Ledger,
+        memories: Memories,
         *,
         name: str,
         mark: Callable[[Mailbox], bytes],
@@ -113,7 +113,7 @@ class Routes:
     ) -> None:
         self._addresses = addresses
         self._strategies = strategies
-        self._ledger = ledger
+        self._memories = memories
         self._name = name
         self._mark = mark
         self._depth = depth
@@ -150,7 +150,7 @@ class Routes:
         return answers
 
     async def _compile(self, mailbox: Mailbox, route: Route) -> None:
-        memory = dict(await self._ledger.memory(route.entry, route.strategy))
+        memory = dict(await self._memories.memory(route.entry, route.strategy))
         while len(self._entries) >= ENTRIES:
             del self._entries[next(iter(self._entries))]
         self._entries.pop(mailbox, None)

@@ -12,6 +12,7 @@ import structlog
 import trio
 
 from forwarder.agent.courier import Courier, Retry
+from forwarder.agent.decide import Decider
 from forwarder.agent.dispatch import Dispatcher
 from forwarder.agent.errands import Errands
 from forwarder.agent.limits import SubmitterLimit
@@ -27,7 +28,7 @@ from forwarder.config.addresses import AddressFiles
 from forwarder.config.settings import Settings
 from forwarder.daemon.naming import Naming
 from forwarder.daemon.state import State
-from forwarder.daemon.strategies import InstalledStrategies
+from forwarder.daemon.strategies import InstalledStrategies, PluginSource
 from forwarder.model import Endpoint, Hop, Mailbox, Peer
 from forwarder.net.address_filter import AddressFilter
 from forwarder.net.dial import Dialer
@@ -128,7 +129,7 @@ def build(
         [endpoint, *_] = await locator.resolve(host, port)
         return await dialer.connect(endpoint)
 
-    strategies = InstalledStrategies(plugins, sources, connect, clock)
+    strategies = InstalledStrategies(plugins, PluginSource(sources), connect, clock)
     routes = Routes(
         addresses, strategies, state.ledger, name=name, mark=repeats.mark, depth=limits.depth, targets=limits.targets
     )
@@ -153,7 +154,7 @@ def build(
         routes,
         repeats,
         Screens(strategies.screens(settings.plugins.options), log),
-        strategies,
+        Decider(routes, strategies),
         performer,
         state.trace,
         tick,

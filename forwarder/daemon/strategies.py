@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from forwarder.agent.screens import Guarded
 from forwarder.model import Notification, Route
-from forwarder.plugin import Again, Case, Log, Plan, Ports, Strategy, Work
+from forwarder.plugin import Again, Case, Log, Plan, Ports, Source, Strategy, Work
 from forwarder.plugins import Plugins
 from forwarder.ports import Clock, Gone, Sources
 
@@ -43,9 +43,9 @@ class PluginSource:
 class InstalledStrategies:
     """ports.Strategies over the installed plugins, behind their guard."""
 
-    def __init__(self, plugins: Plugins, sources: Sources, connect: Connect, clock: Clock) -> None:
+    def __init__(self, plugins: Plugins, source: Source, connect: Connect, clock: Clock) -> None:
         self._plugins = plugins
-        self._source = PluginSource(sources)
+        self._source = source
         self._connect = connect
         self._clock = clock
         self._ports: dict[str, Ports] = {}

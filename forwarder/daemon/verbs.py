@@ -1,7 +1,8 @@
-"""What the control socket is asked: status, reload, changed, list_names."""
+"""What the control socket is asked: status, reload, changed, list_names, memory."""
 
 from __future__ import annotations
 
+import base64
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -33,6 +34,7 @@ class Verbs:
             "reload": self.reload,
             "changed": self.changed,
             "list_names": self.list_names,
+            "memory": self.memory,
         }
 
     async def status(self, asked: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -93,6 +95,11 @@ class Verbs:
         route = answer.route
         messages = self._node.state.messages
         return {"names": {reader: await messages.capability(route.entry, reader) for reader in route.readers}}
+
+    async def memory(self, asked: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What a strategy remembers of an entry, for `why`; values in base64."""
+        memory = await self._node.state.ledger.memory(str(asked.get("entry")), str(asked.get("strategy")))
+        return {"memory": {key: base64.b64encode(value).decode() for key, value in memory.items()}}
 
 
 def _mailbox(asked: Mapping[str, Any]) -> Mailbox:

@@ -9,6 +9,7 @@ from typing import Any
 import trio
 
 from forwarder.agent.courier import Courier, Retry
+from forwarder.agent.decide import Decider
 from forwarder.agent.dispatch import Dispatcher
 from forwarder.agent.errands import Errands
 from forwarder.agent.limits import SubmitterLimit
@@ -322,7 +323,7 @@ def build(
     disk.tick = tick
     book, wires, where, offer = Book({"pobox.example"}), Wires(nursery), Where(), Offer(makers)
     name = "mx.pobox.example"
-    links = Links(where, wires, tick, nursery)  # type: ignore[arg-type]
+    links = Links(where, wires, tick, nursery)
     repeats = Repeats(name, b"secret", hops=8, remembered=1000, clock=clock)
     routes = Routes(book, offer, disk, name=name, mark=repeats.mark, depth=10, targets=50)
     retry = Retry(30, 86400, 7 * 86400)
@@ -339,7 +340,7 @@ def build(
         routes,
         repeats,
         Screens(screens, log),
-        offer,
+        Decider(routes, offer),
         performer,
         disk,
         tick,
