@@ -358,3 +358,14 @@ async def test_a_sweep_tells_every_entry_and_every_mistake(
     assert {error.file for error in found if isinstance(error, ConfigError)} == {
         "domains/bad.example.toml", "addresses/pobox.example/wrong.toml",
     }  # fmt: skip
+
+
+async def test_a_domain_seen_changed_makes_its_fresh_entries_due(addresses: Make, write: Write) -> None:
+    write("domains/pobox.example.toml", 'defaults.note = "old"\n')
+    write("brian", 'to = ["b@isp.example"]\n')
+    files = addresses()
+    assert (await winner(files, "brian")).note == "old"
+    write("domains/pobox.example.toml", 'defaults.note = "brand new"\n')
+    await files.read([Mailbox("anna", "pobox.example")])
+    assert files.look_up(BRIAN) is None
+    assert (await winner(files, "brian")).note == "brand new"
