@@ -11,7 +11,8 @@ from typing import Any
 
 from forwarder.model import KEY_OCTETS, Hop, Mailbox, Notification, Origin, Report, Signature
 from forwarder.wire import der
-from forwarder.wire.der import MalformedPDU, tlv
+from forwarder.wire.der import MalformedPDU as MalformedPDU  # also what its users catch
+from forwarder.wire.der import tlv
 from forwarder.wire.elements import (
     CLIENT,
     CODE,

@@ -12,7 +12,9 @@ import argparse
 import importlib
 import random
 import sys
+import tempfile
 import time
+from pathlib import Path
 from typing import Any
 
 from forwarder import model
@@ -197,8 +199,12 @@ def main() -> int:
     except ImportError:
         return seeded(arguments.seconds, arguments.seed)
     atheris.instrument_all()
-    atheris.Setup([sys.argv[0], f"-max_total_time={int(arguments.seconds)}", *arguments.fuzzer], once)
-    atheris.Fuzz()
+    limits = [f"-max_total_time={int(arguments.seconds)}", f"-seed={arguments.seed}"]
+    with tempfile.TemporaryDirectory() as corpus:
+        for number, octets in enumerate(SEEDS):
+            Path(corpus, str(number)).write_bytes(octets)
+        atheris.Setup([sys.argv[0], *limits, *arguments.fuzzer, corpus], once)
+        atheris.Fuzz()
     return 0
 
 

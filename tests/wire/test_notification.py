@@ -156,6 +156,12 @@ def test_a_splice_never_passes_the_limit(digest: ContentDigest | None) -> None:
         forward(encode_notification(came._replace(sender=came.sender + "y")))
 
 
+def test_what_is_put_in_may_not_pass_the_limit_either() -> None:
+    came = decode_notification(encode_notification(BASE))
+    with pytest.raises(MalformedPDU):
+        splice(came, recipient_tlv(BOB), original=tlv(0xB1, bytes(8192)), hop=hop_tlv(HOP))
+
+
 def test_we_write_nothing_over_the_limit() -> None:
     came = BASE._replace(sender="y" * 7000)
     came = came._replace(sender=came.sender + "y" * (8192 - len(encode_notification(came))))
