@@ -19,10 +19,13 @@ def dns() -> None:
 @app.command()
 def show(domain: Annotated[str, typer.Argument(metavar="DOMAIN")], config: Config = None, json: Json = False) -> int:
     """Print the records a domain needs, to paste into its zone and those above."""
-    from forwarder.cli.errors import No
+    from forwarder.cli.errors import No, Wrong
     from forwarder.cli.folder import a_domain, open_folder
     from forwarder.cli.output import print_json
-    from forwarder.cli.zones import zone_facts
+    from forwarder.config.lines import ConfigError
+    from forwarder.config.reading import Reader
+    from forwarder.config.sweep import sweep_domain
+    from forwarder.daemon.zones import zone_facts
     from forwarder.dns.published import published, zone_text
 
     name = a_domain(domain)
@@ -30,8 +33,12 @@ def show(domain: Annotated[str, typer.Argument(metavar="DOMAIN")], config: Confi
     host = folder.addresses.domains.get(name)
     if host is None:
         raise No(f"forwarder: {name} is not hosted here")
-    facts, serve = zone_facts(folder, host)
-    parts = published(facts, serve=serve)
+    if host.domain is None:
+        raise Wrong(str(host.error))
+    reader = Reader(folder.settings.folder, folder.settings, folder.plugins.strategies)
+    routes = [found for found in sweep_domain(reader, host.domain) if not isinstance(found, ConfigError)]
+    facts = zone_facts(folder.settings, folder.plugins, host.domain, routes)
+    parts = published(facts, serve=host.domain.dns.mode != "off")
     if json:
         print_json([{"title": part.title, "records": [record._asdict() for record in part.records]} for part in parts])
     else:

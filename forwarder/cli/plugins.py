@@ -55,7 +55,7 @@ def _line(row: dict[str, Any]) -> dict[str, Any]:
         "version": row["version"],
         "from": row["distribution"],
         "options": options or None,
-        "faults": row["faults"],
+        "faults": row["faults"] and row["faults"].get("faults"),
     }
 
 

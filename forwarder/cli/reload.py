@@ -19,4 +19,6 @@ def reload(config: Config = None, json: Json = False) -> int:
     else:
         generation = said.get("generation")
         print_line("reloaded" if generation is None else f"reloaded, generation {generation}")
+        if said.get("restart"):
+            print_line(str(said["restart"]))
     return 0

@@ -11,13 +11,15 @@ def status(config: Config = None, json: Json = False) -> int:
     Listeners, generation, counters, waiting work, broken files, faults of plugins. Exit 1 if none runs.
     """
     from forwarder.cli.folder import open_folder
-    from forwarder.cli.output import print_facts, print_json
+    from forwarder.cli.output import print_facts, print_json, when
 
     said = open_folder(config).ask("status")
     said.pop("ok", None)
     if json:
         print_json(said)
     else:
+        since = said.get("since")
+        said["since"] = when(int(since)) if isinstance(since, int | float) else since
         print_facts({name.replace("_", " "): _lines(value) for name, value in said.items()})
     return 0
 
@@ -25,13 +27,15 @@ def status(config: Config = None, json: Json = False) -> int:
 def _lines(value: object) -> object:
     """A table as a line for each key, a list of tables as a line for each."""
     if isinstance(value, dict):
-        return [f"{key} {_said(inner)}" for key, inner in value.items()]
+        return [f"{key} {_said(inner)}" for key, inner in value.items()] or "none"
     if isinstance(value, list):
-        return [_said(inner) for inner in value] or None
+        return [_said(inner) for inner in value] or "none"
     return value
 
 
 def _said(value: object) -> str:
+    if value in ({}, []):
+        return "none"
     if isinstance(value, dict):
         return "  ".join(f"{key} {_said(inner)}" for key, inner in value.items())
     if isinstance(value, list):

@@ -85,6 +85,6 @@ def _row(sent: Sent, status: DeliveryStatus | None) -> dict[str, Any]:
 
 def _line(row: dict[str, Any]) -> dict[str, Any]:
     status = row["status"] or "unknown"
-    if row["lastcode"] is not None:
+    if row["lastcode"]:
         status += f" ({row['lastcode']})"
     return {**row, "status": "cancelled" if row["cancelled"] else status, "went to": ", ".join(row["redirectedto"])}

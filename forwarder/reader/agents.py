@@ -40,11 +40,11 @@ async def poll(calls: Calls, notebook: Notebook, me: Me) -> Polled:
     """All agents and lists, one after the other."""
     polled = Polled([], [])
     for agent in me.agents:
-        with _noting(polled.faults):
+        with _noting(polled.faults, agent.name):
             shown = await twice(partial(_poll_agent, calls, notebook, agent))
             polled.missing.extend(notebook.missing(agent.name, shown) if shown is not None else [])
     for entry in me.lists:
-        with _noting(polled.faults):
+        with _noting(polled.faults, f"list {entry.name}"):
             await twice(partial(_poll_list, calls, notebook, entry))
     return polled
 
@@ -61,7 +61,7 @@ async def clear(calls: Calls, notebook: Notebook, me: Me, numbers: Iterable[int]
         cursors = tuple(cursor for name, cursor in owed if name == agent.name)
         if not cursors:
             continue
-        with _noting(faults):
+        with _noting(faults, agent.name):
             async with calls.own(agent.rnaqp, "rnaqp", agent) as talk:
                 for some in _portions(cursors):
                     expect(await talk.ask(Clear(some)), Cleared, agent.name)
@@ -82,13 +82,13 @@ def _portions(cursors: tuple[bytes, ...]) -> Iterator[tuple[bytes, ...]]:
 
 
 @contextmanager
-def _noting(faults: list[str]) -> Iterator[None]:
+def _noting(faults: list[str], who: str) -> Iterator[None]:
     try:
         yield
     except Gone:
-        faults.append("an agent or list answers errornosuchmessage where no message was asked for")
+        faults.append(f"{who}: errornosuchmessage, where no message was asked for")
     except PeerError as error:
-        faults.append(str(error))
+        faults.append(str(error) if str(error).startswith(who) else f"{who}: {error}")
 
 
 async def _poll_agent(calls: Calls, notebook: Notebook, agent: AgentAccount) -> set[bytes] | None:

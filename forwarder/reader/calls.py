@@ -67,7 +67,7 @@ class Calls:
         async with _open(self.connect_own, await resolve(where), service) as talk:
             if me.account is not None:
                 login = Authenticate(me.account, self.password(me))
-                expect(await talk.ask(login), Authenticated, f"{service} at {where}, account {me.account}")
+                expect(await talk.ask(login), Authenticated, f"{me.account} at {where}")
             yield talk
 
     @asynccontextmanager

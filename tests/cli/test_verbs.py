@@ -131,14 +131,14 @@ def test_warnings_are_0_and_with_strict_1(run: Any, folder: Path) -> None:
 
 def test_check_network_looks_up_the_agents_of_targets(run: Any, folder: Path) -> None:
     node = folder / "forwarder.toml"
-    zones = '[resolve.zones]\n"isp.example" = ["127.0.0.1:1"]\n'
-    node.write_text(node.read_text().replace("[resolve.zones]", zones, 1))
+    static = '[resolve.static]\n"isp.example" = { rnasp = "127.0.0.1:7201" }\n'
+    node.write_text(node.read_text().replace("[resolve.static]", static, 1))
     run("add", "bob@pobox.example", "to=bob@isp.example")
     assert run("check") == (0, "", "")
     said = run("check", "--network", "--json")
     assert said.code == 0
     assert [(row["level"], row["key"]) for row in said.json] == [("warning", "to")]
-    assert "noserver" in said.json[0]["text"]
+    assert "forbidden: 127.0.0.1:7201: loopback address" in said.json[0]["text"]
 
 
 def test_accounts(run: Any, folder: Path) -> None:
@@ -192,6 +192,14 @@ def test_dns_show_prints_what_to_paste(run: Any, folder: Path) -> None:
     assert run("dns", "show", "isp.example").code == 1
 
 
+def test_plugins_tells_the_faults_the_daemon_counted(run: Any, folder: Path, daemon: Any) -> None:
+    daemon({"ok": True, "plugins": {"redirect": {"faults": 3, "last": "raised ValueError"}}})
+    faults = {row["name"]: row["faults"] for row in run("plugins", "--json").json["plugins"]}
+    assert faults["redirect"] == {"faults": 3, "last": "raised ValueError"}
+    assert faults["subscribe"] is None
+    assert [line.split()[-1] for line in run("plugins").out.splitlines() if line.startswith("redirect")] == ["3"]
+
+
 def test_plugins_shows_the_six(run: Any, folder: Path) -> None:
     found = {row["name"] for row in run("plugins", "--json").json["plugins"]}
     assert found == {
@@ -216,7 +224,7 @@ def test_a_running_daemon_hears_of_every_change(run: Any, accounts: Path, daemon
 def test_status_prints_what_the_daemon_says(run: Any, folder: Path, daemon: Any) -> None:
     daemon({"ok": True, "generation": 7, "listeners": {"rnasp": ["127.0.0.1:7101"]}, "broken": []})
     assert run("status", "--json").json == {"generation": 7, "listeners": {"rnasp": ["127.0.0.1:7101"]}, "broken": []}
-    assert run("status").out == "generation  7\nlisteners   rnasp 127.0.0.1:7101\n"
+    assert run("status").out == "generation  7\nlisteners   rnasp 127.0.0.1:7101\nbroken      none\n"
     daemon({"ok": False, "error": "draining"})
     said = run("status")
     assert (said.code, said.err) == (1, "forwarder: the daemon says: draining\n")

@@ -83,7 +83,7 @@ async def test_an_agent_that_is_down_is_told_at_the_next_refresh(desk: Desk, wor
     world.waiting_before = dict(world.waiting)
     unpinned, faults = await finish(desk, 1)
     assert unpinned
-    assert faults == ["the session ended before the answer"]
+    assert faults == ["brian at 127.0.0.1:7103: the session ended before the answer"]
     world.waiting = world.waiting_before
     assert await numbers(desk) == [], "un-pinned means off the list, whatever the agent still shows"
     assert world.waiting == {}
