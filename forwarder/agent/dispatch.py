@@ -25,8 +25,7 @@ from forwarder.model import Mailbox, Notification, Outcome, Peer
 from forwarder.plugin import Ask, Case, Defer, Hold, Pass, Plan, Refuse
 from forwarder.ports import Answer as Looked
 from forwarder.ports import Clock, Trace
-from forwarder.wire.der import MalformedPDU
-from forwarder.wire.notification import decode_notification
+from forwarder.wire.notification import MalformedPDU, decode_notification
 from forwarder.wire.outcome import (
     BUSY,
     EXPIRED,

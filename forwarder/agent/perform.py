@@ -23,8 +23,7 @@ from forwarder.agent.tick import Tick
 from forwarder.model import Endpoint, Mailbox, Outcome, Redirect
 from forwarder.plugin import Decline, Defer, Deposit, Hold, PeerError, Plan, Pull, Refuse, Resend, Step, Tell, Work
 from forwarder.ports import Arrival, Clock, Debt, Inbox, Ledger, NoService
-from forwarder.wire.der import MalformedPDU
-from forwarder.wire.notification import splice
+from forwarder.wire.notification import MalformedPDU, splice
 from forwarder.wire.outcome import (
     ACCEPTED,
     BUSY,

@@ -108,9 +108,9 @@ async def _places(folder: Folder, mailboxes: set[Mailbox]) -> dict[str, str]:
                 agent = await names.find(domain, "rnasp")
             places[domain] = f"agent {agent.endpoints[0]}"
         except NoService as error:
-            places[domain] = f"no agent to be found ({error.kind}: {error}); 32 is answered, the store tries again"
+            places[domain] = f"no agent to be found now ({error.kind}: {error})"
         except trio.TooSlowError:
-            places[domain] = "no agent to be found (the DNS does not answer); 32 is answered, the store tries again"
+            places[domain] = "no agent to be found now (the DNS does not answer)"
 
     async with trio.open_nursery() as nursery:
         for domain in {mailbox.domain for mailbox in mailboxes}:
@@ -146,15 +146,11 @@ def _nobody(found: Explanation) -> str:
 
 
 def _shadowed(folder: Folder, mailbox: Mailbox, route: Route | None) -> list[dict[str, Any]]:
-    """What would have acted had the winner not been there."""
-    host = folder.addresses.domains.get(mailbox.domain)
-    if route is None or host is None or host.domain is None or route.matched == "catch_all":
+    """What would act, one after the other, were the winner not there."""
+    if route is None:
         return []
-    candidates = [host.domain.catch_all] if host.domain.catch_all is not None else []
-    if route.matched in ("exact", "tag"):
-        candidates = [*([other] if (other := host.domain.otherwise(mailbox.folded)) else []), *candidates]
-    others = {other.entry: other for other in candidates if other.entry != route.entry}
-    return [{"name": o.entry, "file": o.file, "line": o.line, "matched": o.matched} for o in others.values()]
+    others = folder.addresses.contenders(mailbox)[1:]
+    return [{"name": o.entry, "file": o.file, "line": o.line, "matched": o.matched} for o in others]
 
 
 def _store(store: Explained, notification: Notification, places: Mapping[str, str]) -> dict[str, Any]:
