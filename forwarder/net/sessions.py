@@ -16,7 +16,7 @@ from forwarder.plugin import PeerError
 from forwarder.ports import Agent, Heard, Lost, Results, Status2004
 from forwarder.wire.der import MalformedPDU
 from forwarder.wire.rnasp import Capabilities, NotifyAnswer, Response, Status, encode_batch, encode_capabilities
-from forwarder.wire.session import NEED_DATA, RNASP, ClientSession
+from forwarder.wire.session import NEED_DATA, RNASP, ClientSession, State
 
 ANSWER = 60.0
 IDLE = 50.0
@@ -162,10 +162,11 @@ class Pool:
             return False
         session.served = True
         session.since = self._now
-        if not response.abort:
+        keeps = not response.abort and session.wire.state is State.IDLE
+        if keeps:
             home.idle.append(session)
         errand.done(_heard(response))
-        return not response.abort
+        return keeps
 
     def _ended(self, session: _Session, agent: Agent, lane: str) -> None:
         errand, session.errand = session.errand, None
