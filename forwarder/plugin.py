@@ -74,7 +74,6 @@ class Resend:
     to: tuple[Mailbox, ...]
     sticky: bool = False
     stateless: bool = False
-    follow: bool = False
     chains: bool = False
 
 
