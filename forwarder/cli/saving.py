@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -45,7 +47,8 @@ async def save(desk: Desk, item: Item, file: str, attachment: str | None, limit:
     folder = None if file == STDOUT else Path(file).parent
     with tempfile.NamedTemporaryFile(dir=folder, prefix=".forwarder-", delete=False) as spool:
         try:
-            octets = await personal.fetch(desk, item, spool.write, limit)
+            with _progress(item) as write:
+                octets = await personal.fetch(desk, item, lambda data: write(spool.write(data)), limit)
             if attachment is not None:
                 octets = _keep_only(spool, item, attachment)
             spool.flush()
@@ -63,6 +66,21 @@ def print_saved(saved: dict[str, Any], json: bool) -> int:
     else:
         print_line(f"{saved['number']}: {saved['octets']} octets in {saved['file']}")
     return 0
+
+
+@contextmanager
+def _progress(item: Item) -> Iterator[Callable[[int], object]]:
+    """Shown on a terminal only; given the number of octets that came."""
+    if not sys.stderr.isatty():
+        yield lambda octets: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TransferSpeedColumn
+
+    columns = (BarColumn(), DownloadColumn(binary_units=True), TransferSpeedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=item.size)
+        yield lambda octets: bar.advance(task, octets)
 
 
 def _keep_only(spool: Any, item: Item, name: str) -> int:

@@ -5,6 +5,7 @@ Octets come from strangers: whatever they hold, something is shown; control char
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,13 +13,16 @@ from email import policy
 from email.header import decode_header, make_header
 from email.message import Message
 from email.parser import BytesParser, HeaderParser
-from html.parser import HTMLParser
 from typing import Any
 
 SHOWN = ("From", "Sender", "Reply-To", "To", "Cc", "Date", "Subject", "Message-ID")
 WANTED = ("Date", "Message-ID", "From")
 """What a message should have, and `send` does not invent."""
 PARTS = 1000
+_TAG = re.compile(r"<(/?)([A-Za-z][A-Za-z0-9]*)[^<>]*>|<![^<>]*>")
+_SPACE = re.compile(r"\s+")
+_BLOCKS = frozenset({"p", "br", "div", "tr", "li", "h1", "h2", "h3", "h4", "table", "ul", "ol", "blockquote"})
+_HIDDEN = frozenset({"script", "style", "head", "title"})
 _UNFIT = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
@@ -46,7 +50,7 @@ class View:
 
 def view(octets: bytes) -> View:
     """Never raises for what the octets hold."""
-    message = BytesParser(policy=policy.compat32).parsebytes(octets)
+    message = _parsed(octets)
     texts, attachments = [], []
     for number, part in enumerate(_leaves(message), 1):
         content = _content(part)
@@ -58,6 +62,15 @@ def view(octets: bytes) -> View:
             attachments.append(Attachment(name, part.get_content_type(), len(content), content))
     headers = tuple((name, clean(_decoded(value)).replace("\n", " ")) for name, value in message.items())
     return View(headers, "\n".join(texts), tuple(attachments))
+
+
+def _parsed(octets: bytes) -> Message[Any, Any]:
+    """With its parts; nested too deep for the parser, as one part that can only be saved."""
+    parser = BytesParser(policy=policy.compat32)
+    try:
+        return parser.parsebytes(octets)
+    except RecursionError:
+        return parser.parsebytes(octets, headersonly=True)
 
 
 def missing_headers(octets: bytes) -> list[str]:
@@ -99,7 +112,10 @@ def _is_text(part: Message[Any, Any]) -> bool:
 
 def _content(part: Message[Any, Any]) -> bytes:
     if part.is_multipart():
-        return b"".join(bytes(inner) for inner in part.get_payload() if isinstance(inner, Message))
+        try:
+            return b"".join(bytes(inner) for inner in part.get_payload() if isinstance(inner, Message))
+        except (RecursionError, ValueError, LookupError, TypeError, AttributeError):
+            return b""  # a message in the message that cannot be written again: it is in the whole
     payload = part.get_payload(decode=True)
     return payload if isinstance(payload, bytes) else b""
 
@@ -110,10 +126,7 @@ def _text(part: Message[Any, Any], content: bytes) -> str:
     except (LookupError, ValueError):
         text = content.decode("utf-8", "replace")
     if part.get_content_subtype() == "html":
-        reader = _Words()
-        reader.feed(text)
-        reader.close()
-        text = re.sub(r"\n{3,}", "\n\n", "".join(reader.words)).strip() + "\n"
+        text = _words(text)
     return clean(text)
 
 
@@ -126,25 +139,19 @@ def _decoded(value: object) -> str:
         return text
 
 
-class _Words(HTMLParser):
-    """HTML without its markup."""
-
-    _BLOCKS = frozenset({"p", "br", "div", "tr", "li", "h1", "h2", "h3", "h4", "table", "ul", "ol", "blockquote"})
-    _HIDDEN = frozenset({"script", "style", "head", "title"})
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.words: list[str] = []
-        self._hidden = 0
-
-    def handle_starttag(self, tag: str, attrs: object) -> None:
-        self._hidden += tag in self._HIDDEN
-        if tag in self._BLOCKS:
-            self.words.append("\n")
-
-    def handle_endtag(self, tag: str) -> None:
-        self._hidden = max(0, self._hidden - (tag in self._HIDDEN))
-
-    def handle_data(self, data: str) -> None:
-        if not self._hidden:
-            self.words.append(re.sub(r"\s+", " ", data))
+def _words(page: str) -> str:
+    """HTML without its markup, in one pass: the library's own parser raises and takes quadratic time on bad pages."""
+    words: list[str] = []
+    at, hidden = 0, False
+    for tag in _TAG.finditer(page):
+        if not hidden:
+            words.append(_SPACE.sub(" ", page[at : tag.start()]))
+        at = tag.end()
+        name = (tag[2] or "").lower()
+        if name in _HIDDEN:
+            hidden = not tag[1]
+        elif name in _BLOCKS and not hidden:
+            words.append("\n")
+    if not hidden:
+        words.append(_SPACE.sub(" ", page[at:]))
+    return re.sub(r"\n{3,}", "\n\n", html.unescape("".join(words))).strip() + "\n"

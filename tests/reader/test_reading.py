@@ -145,6 +145,18 @@ def test_an_agent_that_is_down_is_one_line_and_exit_1(mine: Path, type_: Any, wo
     assert b"toby" in out, "what was saved is still listed"
 
 
+def test_a_stranger_cannot_make_us_connect_into_our_own_network(
+    mine: Path, type_: Any, world: Any, letter: bytes
+) -> None:
+    mine.write_text(mine.read_text().replace('allow = ["127.0.0.0/8"]', ""))
+    world.put(letter)
+    assert type_("read")[0] == 0, "my own agent is where I say it is"
+    code, out, err = type_("read", "show", "1")
+    assert (code, out, err.count("\n")) == (1, b"", 1)
+    assert "loopback address" in err
+    assert world.silenced == []
+
+
 def test_a_wrong_password_is_one_line_and_exit_1(mine: Path, type_: Any, tmp_path: Path) -> None:
     (tmp_path / "password").write_text("wrong\n")
     code, _, err = type_("read")

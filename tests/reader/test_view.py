@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from forwarder.reader.view import clean, missing_headers, subject_of, view
@@ -33,6 +33,7 @@ SNIPPETS = st.sampled_from(
 )
 
 
+@example(b"Content-Type: text/html\r\n\r\n<![x<p>")
 @given(st.lists(SNIPPETS | st.binary(max_size=30), max_size=30).map(b"".join))
 def test_any_octets_are_shown_without_control_characters(octets: bytes) -> None:
     seen = view(octets)
@@ -64,6 +65,15 @@ def test_an_attached_message_is_an_attachment() -> None:
     assert seen.text == "see below"
     assert [(part.name, part.type) for part in seen.attachments] == [("part-2", "message/rfc822")]
     assert b"Subject: inner" in seen.attachments[0].content
+
+
+def test_parts_nested_beyond_measure_are_one_part_to_save() -> None:
+    nest = b"".join(b"Content-Type: multipart/mixed; boundary=b%d\r\n\r\n--b%d\r\n" % (n, n) for n in range(2000))
+    seen = view(b"Subject: deep\r\n" + nest)
+    assert seen.header("Subject") == "deep"
+    assert [part.type for part in seen.attachments] == ["multipart/mixed"]
+    message = b"Content-Type: message/rfc822\r\n\r\n" * 3000
+    assert view(b"Subject: deep\r\n" + message).header("Subject") == "deep"
 
 
 def test_what_a_message_lacks_is_named() -> None:
