@@ -40,7 +40,7 @@ SHARED_HOP = 2
 COLD_ROUNDS = 16
 LIMITED = Outcome(BUSY, retryafter=300, text="too many notifications from this address")
 IN_FLIGHT = Outcome(BUSY, retryafter=300)
-OURSELVES = Peer("", features=frozenset({"results"}), inner=True)
+OURSELVES = Peer("127.0.0.1", features=frozenset({"results"}), inner=True)
 
 Answer = Callable[[Sequence[Outcome], bool], None]
 """Outcomes in order; True: a peer of 2004 is told errorinternalproblem for the whole PDU."""
@@ -324,5 +324,5 @@ def _line(now: float, item: Item, outcome: Outcome) -> str:
     recipient = notification.recipient
     return (
         f"{now:.3f}\t{mark}\t{notification.store}\t{recipient.localpart}@{recipient.domain}"
-        f"\t{item.peer.address or 'inner'}\t{outcome.code}\t{plan.note if plan is not None else ''}"
+        f"\t{'inner' if item.peer.inner else item.peer.address}\t{outcome.code}\t{plan.note if plan is not None else ''}"
     )

@@ -24,7 +24,7 @@ class OwnNotifier:
         self._links = links
         self._addresses = addresses
         self._peers = {
-            redirect: Peer("", name=name, features=UNDERSTOOD | {"redirect"} if redirect else UNDERSTOOD)
+            redirect: Peer("127.0.0.1", name=name, features=UNDERSTOOD | {"redirect"} if redirect else UNDERSTOOD)
             for redirect in (False, True)
         }
 

@@ -61,7 +61,7 @@ class Verbs:
                 "submitter_rate": node.submitters.struck,
                 "agent queue": node.links.struck,
             },
-            "catalogue": {"complete": node.state.catalogue.complete, "entries": self._published.swept},
+            "catalogue": {"complete": node.state.catalogue.complete, "entries_at_last_sweep": self._published.swept},
             "broken": {**self._published.errors, **{name: str(error) for name, error in node.addresses.broken.items()}},
             "plugins": {name: {"faults": f.times, "last": f.last} for name, f in node.plugins.faults.items()},
             "plugin_problems": [f"{problem.plugin}: {problem.text}" for problem in node.plugins.problems],

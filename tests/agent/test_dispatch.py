@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 import trio
 import trio.testing
 
+from forwarder.agent.notify import OwnNotifier
 from forwarder.model import Hop, Mailbox, Outcome, Redirect, ServiceLocation, parse_mailbox
 from forwarder.plugin import Plan, Resend
 from forwarder.ports import NoService
@@ -286,3 +288,11 @@ async def test_a_submitter_over_its_rate_is_told_the_limit(nursery: trio.Nursery
     limited.book.put(route("brian@pobox.example", to="brian@isp.example"))
     codes = [await limited.code(notification("brian@pobox.example", key)) for key in range(12)]
     assert codes == [0] * 10 + [35] * 2
+
+
+async def test_what_our_own_store_notifies_is_kept_with_a_submitter_that_readers_can_be_told(world: World) -> None:
+    world.book.put(route("brian@pobox.example", "subscribe", readers=("brian",)))
+    notifier = OwnNotifier(world.dispatcher, world.links, world.book, name="mx.pobox.example")
+    outcome = await notifier.notify(parse_mailbox("brian@pobox.example"), notification("brian@pobox.example").raw)
+    assert outcome.code == 0
+    assert str(ipaddress.ip_address(world.disk.arrivals[0].submitter.address)) == "127.0.0.1"
