@@ -17,6 +17,7 @@ from forwarder.model import Hop, Mailbox, Notification, Outcome, handle
 from forwarder.plugin import PeerError
 from forwarder.ports import BodySize, Clock, Copies, Copy, Gone, Owed, PullOrder, Sources, Upload
 from forwarder.store.letters import SHA256, copied
+from forwarder.store.sending import sleep_until
 from forwarder.wire.notification import decode_notification, encode_notification
 from forwarder.wire.outcome import ACCEPTED, BUSY, DUPLICATE, EXPIRED, LOOP, REFUSED
 
@@ -24,7 +25,6 @@ HOP_COPY = 4
 ALIKE = 3
 ALIKE_SECONDS = 86400
 DEBTS_AT_ONCE = 8
-LONGEST_SLEEP = 600.0
 PAUSE_AFTER_FAULT = 300.0
 
 log = structlog.get_logger("forwarder.store")
@@ -153,8 +153,7 @@ class Pulling:
                     for debt in owed:
                         nursery.start_soon(self._pay, debt)
                 continue
-            sleep = LONGEST_SLEEP if upcoming is None else upcoming - self._clock()
-            with trio.move_on_after(min(max(sleep, 0.0), LONGEST_SLEEP)):
+            with trio.move_on_after(sleep_until(upcoming, self._clock)):
                 await news.wait()
 
     async def _pay(self, debt: Owed) -> None:

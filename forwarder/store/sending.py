@@ -25,6 +25,7 @@ from forwarder.wire import outcome as codes
 AT_ONCE = 64
 PER_AGENT = 16
 LONGEST_SLEEP = 600.0
+LATE = 0.01
 ATTEMPT_SECONDS = 180.0
 """Look-ups, connecting and the answer have deadlines of their own; this bounds their sum."""
 PAUSE_AFTER_FAULT = 300.0
@@ -190,10 +191,14 @@ def _literal(redirect: Redirect) -> bool:
     return redirect.rna is not None and not redirect.rna.domain
 
 
+def sleep_until(upcoming: float | None, clock: Clock) -> float:
+    """Seconds to sleep: a moment too long rather than too short, or a rounding would turn in a circle."""
+    return LONGEST_SLEEP if upcoming is None else min(max(upcoming - clock(), 0.0) + LATE, LONGEST_SLEEP)
+
+
 async def _first_of(news: trio.Event | None, freed: trio.Event, upcoming: float | None, clock: Clock) -> None:
     """Until something has become due, an attempt has ended, or it is time."""
-    sleep = LONGEST_SLEEP if upcoming is None else min(max(upcoming - clock(), 0.0), LONGEST_SLEEP)
-    with trio.move_on_after(sleep):
+    with trio.move_on_after(sleep_until(upcoming, clock)):
         async with trio.open_nursery() as nursery:
             for event in (news, freed):
                 if event is not None:

@@ -1,0 +1,331 @@
+"""The store's sending and its laws of time (protocol 4, 5.2, 5.6). Trio's clock jumps; nothing here sleeps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+from trio.testing import MockClock
+
+from forwarder.model import Mailbox, Outcome, Redirect, ServiceLocation, parse_mailbox
+from forwarder.plugin import PeerError
+from forwarder.ports import NoService, UserRecord
+from forwarder.store.machine import DAY, Life, Told
+from forwarder.store.sending import AT_ONCE, PER_AGENT, Sending
+
+from .memory import DIGEST, SIZE, Answers, MemoryLocator, MemoryMessages, MemoryNotifier, Sent, clock
+
+BRIAN = parse_mailbox("brian@pobox.example")
+BOB = parse_mailbox("bob@isp.example")
+
+
+class World:
+    def __init__(self, nursery: trio.Nursery) -> None:
+        self.messages, self.notifier, self.locator = MemoryMessages(), MemoryNotifier(), MemoryLocator()
+        self.nursery = nursery
+
+    def start(self, *, redirects: bool = True) -> None:
+        sending = Sending(
+            self.messages,
+            self.notifier,
+            self.locator,
+            clock,
+            lambda sender: "store.example",
+            redirects=redirects,
+            jitter=lambda: 0.5,
+        )
+        self.nursery.start_soon(sending.run)
+
+    def times(self, to: Mailbox = BRIAN) -> list[int]:
+        return [round(sent.at) for sent in self.notifier.sent if sent.to == str(to)]
+
+    def sent_to(self) -> list[str]:
+        return [sent.to for sent in self.notifier.sent]
+
+
+@pytest.fixture
+def world(nursery: trio.Nursery) -> World:
+    return World(nursery)
+
+
+def redirect_to(*to: str, **more: Any) -> Answers:
+    redirects = tuple(Redirect(parse_mailbox(target), **more) for target in to)
+    return lambda sent: Outcome(16, redirects)
+
+
+def first(*answers: Outcome | Exception) -> Answers:
+    """These, then all is taken."""
+    left: Iterator[Outcome | Exception] = iter(answers)
+    return lambda sent: next(left, Outcome(0))
+
+
+async def test_a_submission_is_notified_at_once_with_all_that_its_reader_needs(
+    autojump_clock: MockClock, world: World
+) -> None:
+    world.start()
+    await trio.sleep(1000)
+    world.messages.submit(BRIAN)
+    await trio.testing.wait_all_tasks_blocked()
+    (sent,) = world.notifier.sent
+    assert sent.at == 1000
+    notification = sent.notification
+    assert notification.storeclear == ServiceLocation("store.example")
+    assert (notification.recipient, notification.sender, notification.size) == (BRIAN, "toby", SIZE)
+    assert notification.identifier == world.messages.keys[1].due.identifier
+    assert notification.digest and notification.digest.value == DIGEST
+    assert notification.expires and notification.original is None and notification.token is None
+
+
+async def test_it_is_repeated_no_sooner_than_after_24_hours_until_it_is_silenced(
+    autojump_clock: MockClock, world: World
+) -> None:
+    world.start()
+    world.messages.submit(BRIAN)
+    await trio.sleep(3.9 * DAY)
+    gaps = [b - a for a, b in zip(world.times(), world.times()[1:], strict=False)]
+    assert len(gaps) == 3
+    assert all(DAY <= gap <= 1.1 * DAY + 1 for gap in gaps)
+    world.messages.keys[1].state = world.messages.keys[1].state._replace(told=Told.silenced, due=None)
+    await trio.sleep(10 * DAY)
+    assert len(world.times()) == 4
+
+
+async def test_a_promise_of_the_agent_is_kept(autojump_clock: MockClock, world: World) -> None:
+    world.notifier.answers[str(BRIAN)] = lambda sent: Outcome(0, retransmit=3 * DAY)
+    world.start()
+    world.messages.submit(BRIAN)
+    await trio.sleep(3.5 * DAY)
+    assert world.times() == [0, 3 * DAY]
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        (NoService("noservice", "x"), Told.noservice),
+        (NoService("noserver", "x"), Told.noserver),
+        (NoService("forbidden", "x"), Told.noserver),
+        (PeerError("garbage"), Told.protocolerror),
+    ],
+)
+async def test_failures_back_off_and_success_ends_them(
+    autojump_clock: MockClock, world: World, fault: Exception, told: Told
+) -> None:
+    world.notifier.answers[str(BRIAN)] = first(fault, fault, fault)
+    world.start()
+    world.messages.submit(BRIAN)
+    await trio.sleep(1)
+    assert world.messages.keys[1].state.told is told
+    await trio.sleep(4 * 3600)
+    assert world.times() == [0, 300, 900, 2100]
+    assert world.messages.keys[1].state.told is Told.notifying
+
+
+async def test_a_domain_that_does_not_exist_is_asked_once_a_day(autojump_clock: MockClock, world: World) -> None:
+    world.notifier.answers[str(BRIAN)] = first(*[NoService("baddomain", "x")] * 3)
+    world.start()
+    world.messages.submit(BRIAN)
+    await trio.sleep(2.5 * DAY)
+    assert world.times() == [0, DAY, 2 * DAY]
+
+
+async def test_a_refusal_for_good_ends_it(autojump_clock: MockClock, world: World) -> None:
+    world.notifier.answers[str(BRIAN)] = lambda sent: Outcome(48)
+    world.start()
+    world.messages.submit(BRIAN)
+    await trio.sleep(20 * DAY)
+    state = world.messages.keys[1].state
+    assert (len(world.times()), state.told, state.lastcode, state.life) == (1, Told.nouser, 48, Life.live)
+
+
+async def test_a_later_answer_comes_when_asked(autojump_clock: MockClock, world: World) -> None:
+    world.notifier.answers[str(BRIAN)] = first(Outcome(35, retryafter=10), Outcome(32, retryafter=7200), Outcome(32))
+    world.start()
+    world.messages.submit(BRIAN)
+    await trio.sleep(2 * DAY)
+    assert world.times() == [0, 300, 7500, 7500 + DAY]
+
+
+async def test_an_agent_that_never_answers_holds_nothing_up(autojump_clock: MockClock, world: World) -> None:
+    world.notifier.slow["pobox.example"] = 1e9
+    world.start()
+    world.messages.submit(BRIAN)
+    world.messages.submit(BOB)
+    await trio.sleep(200)
+    assert world.times(BOB) == [0]
+    assert world.messages.keys[1].state.told is Told.protocolerror
+
+
+async def test_one_slow_agent_has_few_and_keeps_nobody_behind_it_waiting(
+    autojump_clock: MockClock, world: World
+) -> None:
+    world.notifier.slow["pobox.example"] = 100
+    for _ in range(300):
+        world.messages.submit(BRIAN)
+    world.messages.submit(BOB)
+    world.start()
+    await trio.sleep(1)
+    assert world.times(BOB) == [0]
+    assert world.notifier.most_out["pobox.example"] == PER_AGENT
+    await trio.sleep(100 * 300 / PER_AGENT + 1)
+    assert len(world.times()) == 300
+
+
+async def test_attempts_at_once_are_bounded(autojump_clock: MockClock, world: World) -> None:
+    for n in range(100):
+        domain = f"d{n}.example"
+        world.notifier.slow[domain] = 10
+        world.messages.submit(Mailbox("x", domain))
+    world.start()
+    await trio.sleep(1)
+    assert len(world.notifier.sent) == AT_ONCE
+    await trio.sleep(10)
+    assert len(world.notifier.sent) == 100
+
+
+async def test_idle_it_looks_at_the_clock_every_10_minutes_and_no_more(autojump_clock: MockClock, world: World) -> None:
+    world.start()
+    await trio.sleep(3600)
+    assert world.messages.asked <= 7
+
+
+# -- redirects
+
+
+async def test_a_redirect_is_followed_with_new_keys_the_token_and_the_original(
+    autojump_clock: MockClock, world: World
+) -> None:
+    world.notifier.answers[str(BRIAN)] = redirect_to("bob@isp.example", "anna@isp.example", token=b"t")
+    world.start()
+    world.messages.submit(BRIAN)
+    await trio.sleep(10)
+    assert sorted(world.sent_to()) == ["anna@isp.example", "bob@isp.example", "brian@pobox.example"]
+    children = [sent.notification for sent in world.notifier.sent[1:]]
+    assert {child.original for child in children} == {BRIAN}
+    assert {child.token for child in children} == {b"t"}
+    assert len({sent.notification.identifier for sent in world.notifier.sent}) == 3
+    assert world.messages.keys[1].state.life is Life.handed_on
+    await trio.sleep(2 * DAY)
+    assert world.sent_to().count(str(BRIAN)) == 1, "the handed-on key is never notified again"
+
+
+def to_itself(sent: Sent) -> Outcome:
+    return Outcome(16, (Redirect(BRIAN),)) if sent.redirect else Outcome(0)
+
+
+def too_many(sent: Sent) -> Outcome:
+    many = tuple(Redirect(Mailbox(f"m{n}", "isp.example")) for n in range(11))
+    return Outcome(16, many) if sent.redirect else Outcome(0)
+
+
+def to_a_literal(sent: Sent) -> Outcome:
+    return Outcome(16, (Redirect(BOB, rna=ServiceLocation(None, ())),)) if sent.redirect else Outcome(0)
+
+
+def to_nobody(sent: Sent) -> Outcome:
+    return Outcome(16) if sent.redirect else Outcome(0)
+
+
+@pytest.mark.parametrize("answers", [to_itself, too_many, to_a_literal, to_nobody])
+async def test_what_may_not_be_followed_is_repeated_at_once_without_the_offer(
+    autojump_clock: MockClock, world: World, answers: Callable[[Sent], Outcome]
+) -> None:
+    world.notifier.answers[str(BRIAN)] = answers
+    world.start()
+    world.messages.submit(BRIAN)
+    await trio.sleep(1)
+    assert [(sent.to, sent.redirect) for sent in world.notifier.sent] == [(str(BRIAN), True), (str(BRIAN), False)]
+    assert world.messages.keys[1].state.told is Told.notifying
+
+
+async def test_a_chain_ends_at_depth_5(autojump_clock: MockClock, world: World) -> None:
+    def next_one(n: int) -> Answers:
+        return lambda sent: Outcome(16, (Redirect(Mailbox(f"m{n + 1}", "x.example")),)) if sent.redirect else Outcome(0)
+
+    for n in range(20):
+        world.notifier.answers[f"m{n}@x.example"] = next_one(n)
+    world.start()
+    world.messages.submit(Mailbox("m0", "x.example"))
+    await trio.sleep(10)
+    assert world.sent_to() == [f"m{n}@x.example" for n in range(6)] + ["m5@x.example"]
+
+
+async def test_where_redirects_are_off_they_are_not_offered(autojump_clock: MockClock, world: World) -> None:
+    world.start(redirects=False)
+    world.messages.submit(BRIAN)
+    await trio.sleep(1)
+    assert [sent.redirect for sent in world.notifier.sent] == [False]
+
+
+async def test_a_redirect_in_spite_of_no_offer_ends_it(autojump_clock: MockClock, world: World) -> None:
+    world.notifier.answers[str(BRIAN)] = redirect_to(str(BRIAN))
+    world.start()
+    world.messages.submit(BRIAN)
+    await trio.sleep(10 * DAY)
+    assert len(world.times()) == 2
+    assert world.messages.keys[1].state.lastcode == 16
+
+
+# -- users' own records
+
+
+def record(to: str | None, group: int = 0, priority: int = 10, rna: str | None = None) -> UserRecord:
+    mailbox = parse_mailbox(to) if to else None
+    return UserRecord(mailbox, rna or (mailbox.domain if mailbox else ""), group, priority, False)
+
+
+async def test_a_users_records_are_asked_first_and_each_group_gets_one_copy(
+    autojump_clock: MockClock, world: World
+) -> None:
+    world.locator.users[str(BRIAN)] = [
+        record("b@second.example", 1, 20),
+        record("a@first.example", 1, 10),
+        record("c@copy.example", 2, rna="rna.example"),
+    ]
+    world.start()
+    world.messages.submit(BRIAN)
+    await trio.sleep(1)
+    assert {(sent.to, sent.rna) for sent in world.notifier.sent} == {
+        ("a@first.example", None),
+        ("c@copy.example", "rna.example"),
+    }
+    assert {sent.notification.original for sent in world.notifier.sent} == {BRIAN}
+
+
+async def test_in_a_group_the_next_is_taken_where_the_first_has_no_agent(
+    autojump_clock: MockClock, world: World
+) -> None:
+    world.locator.users[str(BRIAN)] = [record("a@first.example", 1, 10), record("b@second.example", 1, 20)]
+    world.locator.without_agent.add("first.example")
+    world.start()
+    world.messages.submit(BRIAN)
+    await trio.sleep(1)
+    assert world.sent_to() == ["b@second.example"]
+
+
+async def test_a_record_for_oneself_only_names_the_agent(autojump_clock: MockClock, world: World) -> None:
+    world.locator.users[str(BRIAN)] = [record(str(BRIAN), rna="elsewhere.example")]
+    world.start()
+    world.messages.submit(BRIAN)
+    await trio.sleep(1)
+    assert [(sent.to, sent.rna) for sent in world.notifier.sent] == [(str(BRIAN), "elsewhere.example")]
+
+
+async def test_records_in_a_ring_fall_back_on_the_domains_agent(autojump_clock: MockClock, world: World) -> None:
+    world.locator.users[str(BRIAN)] = [record(str(BOB))]
+    world.locator.users[str(BOB)] = [record(str(BRIAN))]
+    world.start()
+    world.messages.submit(BRIAN)
+    await trio.sleep(1)
+    assert world.sent_to() == [str(BOB)]
+
+
+async def test_a_record_that_refuses_mail_ends_it(autojump_clock: MockClock, world: World) -> None:
+    world.locator.users[str(BRIAN)] = [record(None)]
+    world.start()
+    world.messages.submit(BRIAN)
+    await trio.sleep(DAY)
+    assert world.notifier.sent == []
+    assert world.messages.keys[1].state.told is Told.protocolerror
