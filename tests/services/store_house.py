@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +72,7 @@ class StoreHouse:
         self.messages = StoredMessages(self.database, folder / "bodies", lambda: float(self.now))
         self.copies = StoredCopies(self.messages, RULES.quota)
         self.source: BodySize | Exception = BodySize(None, None, None)
+        self.ask: Callable[[Notification], Awaitable[BodySize]] = self._scripted
         self.looks = 0
         withdrawn = Withdrawn(self.messages, self.copies, self._look, lambda: float(self.now))
         self.msrap = Msrap(self.messages, withdrawn, self.accounts, self.addresses, lambda peer: peer.port != 23)
@@ -92,6 +93,9 @@ class StoreHouse:
 
     async def _look(self, notification: Notification) -> BodySize:
         self.looks += 1
+        return await self.ask(notification)
+
+    async def _scripted(self, notification: Notification) -> BodySize:
         if isinstance(self.source, Exception):
             raise self.source
         return self.source
