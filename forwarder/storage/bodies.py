@@ -95,7 +95,8 @@ class Bodies:
 
     def open(self) -> None:
         """Makes the folders and empties the spool: what was under way ended with its session."""
-        (self._folder / SPOOL).mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in (self._folder, self._folder / SPOOL):
+            folder.mkdir(mode=0o700, exist_ok=True)
         for left in (self._folder / SPOOL).iterdir():
             left.unlink()
 

@@ -146,13 +146,20 @@ class Pulling:
     async def run(self) -> None:
         """Silences and un-pins what is owed. Ends with its cancellation."""
         while True:
-            news = self._copies.news()
-            owed, upcoming = await self._copies.owed(DEBTS_AT_ONCE)
-            if owed:
-                async with trio.open_nursery() as nursery:
-                    for debt in owed:
-                        nursery.start_soon(self._pay, debt)
-                continue
+            try:
+                await self._pay_what_is_due()
+            except Exception as error:  # the disk: later may go better, and nothing is lost meanwhile
+                log.exception("debts to sources not read", error=repr(error))
+                await trio.sleep(PAUSE_AFTER_FAULT)
+
+    async def _pay_what_is_due(self) -> None:
+        """Then sleeps until there may be more."""
+        news = self._copies.news()
+        owed, upcoming = await self._copies.owed(DEBTS_AT_ONCE)
+        async with trio.open_nursery() as nursery:
+            for debt in owed:
+                nursery.start_soon(self._pay, debt)
+        if not owed:
             with trio.move_on_after(sleep_until(upcoming, self._clock)):
                 await news.wait()
 

@@ -63,7 +63,12 @@ class Sending:
             while True:
                 news, freed = self._messages.news(), self._freed
                 room = AT_ONCE - len(self._busy)
-                upcoming = await self._start(nursery, room) if room > 0 else None
+                try:
+                    upcoming = await self._start(nursery, room) if room > 0 else None
+                except Exception as error:  # the disk: later may go better, and nothing is lost meanwhile
+                    log.exception("what is due was not read", error=repr(error))
+                    await trio.sleep(PAUSE_AFTER_FAULT)
+                    continue
                 await _first_of(news if room > 0 else None, freed, upcoming, self._clock)
 
     async def _start(self, nursery: trio.Nursery, room: int) -> float | None:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import trio
-import trio.testing
 
 from forwarder.model import Endpoint, Hop, Mailbox, Notification, ServiceLocation, parse_mailbox
 from forwarder.net.server import Limits, PduServer, bound, listen
@@ -74,12 +73,12 @@ class World:
             (folder / name).mkdir()
         self.theirs, self.ours = StoreHouse(folder / "theirs"), StoreHouse(folder / "ours")
 
-    async def start(self, nursery: trio.Nursery) -> None:
+    async def start(self, nursery: trio.Nursery, tasks: trio.Nursery) -> None:
         for house in (self.theirs, self.ours):
             await house.start(nursery)
         self.listener = listener = await listen(Endpoint("127.0.0.1", 0))
         self.server = PduServer(MSRAP, self.theirs.msrap, Limits(100, 100, lambda address: False), MemoryLog())
-        nursery.start_soon(self.server.run, [listener])
+        tasks.start_soon(self.server.run, [listener])
         clock = lambda: float(self.ours.now)  # noqa: E731
         locator = Locator(bound(listener))
         self.sources = StoreSources(locator, dial, clock, lambda name: name == "pobox.example", self.ours.msrap)
@@ -93,8 +92,8 @@ class World:
             hop=lambda address, how: Hop("mx1.pobox.example", None, self.ours.now, how),
             lifetime=DAY,
         )
-        nursery.start_soon(self.sources.run)
-        nursery.start_soon(self.pulling.run)
+        tasks.start_soon(self.sources.run)
+        tasks.start_soon(self.pulling.run)
 
     async def notification(self) -> Notification:
         (due,) = (await self.theirs.messages.due(1, ()))[0]
@@ -118,11 +117,11 @@ class World:
 @pytest.fixture
 async def world(tmp_path: Path, nursery: trio.Nursery) -> AsyncIterator[World]:
     made = World(tmp_path)
-    await made.start(nursery)
-    yield made
-    await made.sources.aclose()
-    made.server.drain()
-    await trio.testing.wait_all_tasks_blocked()
+    async with trio.open_nursery() as tasks:
+        await made.start(nursery, tasks)
+        yield made
+        await made.sources.aclose()
+        tasks.cancel_scope.cancel()
     await made.listener.aclose()
     for house in (made.theirs, made.ours):
         await house.database.close()

@@ -191,6 +191,24 @@ async def test_idle_it_looks_at_the_clock_every_10_minutes_and_no_more(autojump_
     assert world.messages.asked <= 7
 
 
+async def test_a_disk_that_fails_stops_nothing_for_good(
+    autojump_clock: MockClock, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fails(*_: object) -> None:
+        raise OSError("input/output error")
+
+    world.messages.submit(BRIAN)
+    with monkeypatch.context() as broken:
+        broken.setattr(world.messages, "due", fails)
+        world.start()
+        await trio.sleep(10)
+    with monkeypatch.context() as broken:
+        broken.setattr(world.messages, "settle", fails)
+        await trio.sleep(300)
+    await trio.sleep(600)
+    assert world.times() == [300, 600], "and no outcome is believed that was not committed"
+
+
 # -- redirects
 
 
