@@ -456,8 +456,11 @@ class Messages(Protocol):
         """After COMMIT. Nothing where the key died or was silenced meanwhile."""
         ...
 
-    async def hand_on(self, number: int, children: Sequence[Child], code: int | None) -> bool:
-        """The children's keys and the parent's end in one transaction. False: depth, count or a ring forbid (5.2)."""
+    async def hand_on(self, number: int, children: Sequence[Child], code: int | None, *, keep: bool = False) -> bool:
+        """The children's keys and the parent's end in one transaction; keep: the parent lives on, they get copies.
+
+        False: depth, count or a ring forbid (5.2).
+        """
         ...
 
 

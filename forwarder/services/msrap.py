@@ -157,7 +157,7 @@ class Fetching:
         owner = await self._messages.list_entry(name)
         if owner is not None:
             entries = await self._readable([owner[0]], owner[1])
-        elif self._account is not None and await self._service.accounts.find(self._account) is not None:
+        elif self._account is not None and await self._may_still_read(self._account):
             entries = await self._readable(await self._messages.lists_of(self._account, name), self._account)
         else:
             entries = ()
@@ -167,6 +167,10 @@ class Fetching:
                 self._miss()
             return _no_such_message()
         return _fine(Scanned(page.keys, page.end))
+
+    async def _may_still_read(self, name: str) -> bool:
+        account = await self._service.accounts.find(name)
+        return account is not None and "read" in account.may
 
     async def _readable(self, entries: Collection[str], reader: str) -> Collection[str]:
         """Those that this reader may read by the files as they are now."""

@@ -22,7 +22,7 @@ from forwarder.storage import keys, listing, message_rows
 from forwarder.storage.bodies import Bodies, Upload
 from forwarder.storage.database import Database
 from forwarder.storage.keys import Fresh, Held
-from forwarder.storage.message_rows import Envelope, OverLimit, OverQuota, Submitted
+from forwarder.storage.message_rows import Envelope, Kept, OverLimit, OverQuota, Submitted
 from forwarder.storage.sweeping import GRACE
 from forwarder.store.lists import Page
 from forwarder.store.machine import Delivery, Event, Life, Read, State, fold, may_hand_on, step
@@ -73,6 +73,10 @@ class StoredMessages:
     async def room(self, account: str) -> int:
         """Octets that the account's messages take."""
         return await self.database.read(lambda c: message_rows.taken(c, account))
+
+    async def kept(self) -> Kept:
+        """What lies here, whosever it is."""
+        return await self.database.read(message_rows.kept)
 
     async def may_submit(self, envelope: Envelope) -> bool:
         """Whether the account's limits of a day allow it. `submit` asks again."""
@@ -250,7 +254,7 @@ class StoredMessages:
 
         await self.database.commit(job, point="notified")
 
-    async def hand_on(self, number: int, children: Sequence[Child], code: int | None) -> bool:
+    async def hand_on(self, number: int, children: Sequence[Child], code: int | None, *, keep: bool = False) -> bool:
         def job(c: apsw.Connection) -> bool:
             held = keys.by_number(c, number)
             if not held or not (state := step(held.state, Event.handed_on, self.now, code=code)):
@@ -259,8 +263,9 @@ class StoredMessages:
             family = {k.recipient.folded for k in keys.family(c, root) if k.recipient}
             if not may_hand_on([child.recipient for child in children], family, held.depth):
                 return False
-            keys.save(c, number, state)
-            keys.close(c, number, self.now)
+            if not keep:
+                keys.save(c, number, state)
+                keys.close(c, number, self.now)
             for to, original, rna, token in children:
                 fresh = Fresh(
                     held.message, to, original, rna, token, held.reader, False, root, held.bond, held.depth + 1

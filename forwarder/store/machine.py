@@ -219,11 +219,14 @@ _BEST = (
 
 
 def fold(handle: State, children: Sequence[tuple[Mailbox, State]]) -> Delivery:
-    """The handle as its originator sees it: its children's most read, any pin, the best notify state (protocol 4)."""
+    """The handle as its originator sees it: its children's most read, any pin, the best notify state (protocol 4).
+
+    A handle that was not handed on (its agent keeps the message and named copies, code 3) counts beside them.
+    """
     last = [(mailbox, state) for mailbox, state in children if state.life is not Life.handed_on]
     if not last:
         return Delivery(handle.told, handle.read, handle.life is Life.live, (), handle.lastcode)
-    states = [state for _, state in last]
+    states = [state for _, state in last] + ([handle] if handle.life is not Life.handed_on else [])
     best = min((state.told for state in states), key=_BEST.index)
     ended = all(s.life is Life.live and s.due is None and s.told in (Told.nouser, Told.protocolerror) for s in states)
     codes = [state.lastcode for state in states if state.lastcode is not None]

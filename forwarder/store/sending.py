@@ -29,6 +29,8 @@ LATE = 0.01
 ATTEMPT_SECONDS = 180.0
 """Look-ups, connecting and the answer have deadlines of their own; this bounds their sum."""
 PAUSE_AFTER_FAULT = 300.0
+COPY = 2
+"""The kind of a redirect that comes beside what the agent kept (code 3)."""
 
 log = structlog.get_logger("forwarder.store")
 
@@ -137,9 +139,11 @@ class Sending:
         code = outcome.code
         match codes.code_class(code):
             case codes.TAKEN:
+                if copies := tuple(r for r in outcome.redirects if code == codes.MOVED and r.kind == COPY):
+                    await self._follow(due, copies, code, keep=True)
                 return Verdict(Event.taken, outcome.retransmit, code, self._jitter())
             case codes.REDIRECT:
-                if due.follow and await self._follow(due, outcome):
+                if due.follow and await self._follow(due, outcome.redirects, code):
                     return None
                 return Verdict(Event.unfollowed if due.follow else Event.refused, code=code)
             case codes.PERMANENT:
@@ -147,15 +151,14 @@ class Sending:
             case _:
                 return Verdict(Event.temporary, outcome.retryafter, code)
 
-    async def _follow(self, due: Due, outcome: Outcome) -> bool:
-        """False: not by us (5.2), so the agent is to use its fallback."""
-        redirects = outcome.redirects
+    async def _follow(self, due: Due, redirects: Sequence[Redirect], code: int, *, keep: bool = False) -> bool:
+        """False: not by us (5.2), so the agent is to use its fallback. keep: copies beside what the agent took."""
         if not self._redirects or not redirects or len(redirects) > MAX_TARGETS or any(map(_literal, redirects)):
             return False
         children = [
             Child(r.mailbox, due.original or due.recipient, r.rna.domain if r.rna else None, r.token) for r in redirects
         ]
-        return await self._messages.hand_on(due.number, children, outcome.code)
+        return await self._messages.hand_on(due.number, children, code, keep=keep)
 
     async def _records(self, due: Due) -> Sequence[UserRecord]:
         """None where the DNS gives no answer: the domain's agent is authoritative and forwards by itself (5.6)."""

@@ -81,7 +81,7 @@ class MemoryMessages:
         moved = step(key.state, Event(event), int(clock()), wait=wait, code=code, jitter=jitter)
         key.state = moved or key.state
 
-    async def hand_on(self, number: int, children: Sequence[Child], code: int | None) -> bool:
+    async def hand_on(self, number: int, children: Sequence[Child], code: int | None, *, keep: bool = False) -> bool:
         await trio.lowlevel.checkpoint()
         key = self.keys[number]
         family = {other.due.recipient.folded for other in self.keys.values() if other.root == key.root}
@@ -89,7 +89,7 @@ class MemoryMessages:
             return False
         moved = step(key.state, Event.handed_on, int(clock()), code=code)
         assert moved is not None
-        key.state = moved
+        key.state = key.state if keep else moved
         for to, original, rna, token in children:
             self._mint(Due(0, b"", to, key.due.letter, original, rna, token, True, key.due.depth + 1), key.root)
         return True

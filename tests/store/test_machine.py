@@ -177,6 +177,12 @@ def test_the_last_code_shows_once_every_child_has_ended_for_good() -> None:
     assert fold(after(Event.handed_on), [(BOB, ended), (ANNA, ended._replace(lastcode=49))]).lastcode == 49
 
 
+def test_a_handle_that_lives_on_beside_copies_counts_with_them() -> None:
+    handle = State(Told.notifying, Life.live, Read.readall, NOW)
+    unpinned = State(Told.silenced, Life.unpinned)
+    assert fold(handle, [(BOB, unpinned)]) == Delivery(Told.silenced, Read.readall, True, (BOB,))
+
+
 @pytest.mark.parametrize(
     ("targets", "family", "depth", "allowed"),
     [

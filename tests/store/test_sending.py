@@ -286,6 +286,18 @@ async def test_a_redirect_in_spite_of_no_offer_ends_it(autojump_clock: MockClock
     assert world.messages.keys[1].state.lastcode == 16
 
 
+async def test_what_is_kept_there_with_copies_elsewhere_is_sent_to_both_once(
+    autojump_clock: MockClock, world: World
+) -> None:
+    world.notifier.answers[str(BRIAN)] = lambda sent: Outcome(3, (Redirect(BOB, kind=2), Redirect(BRIAN, kind=0)))
+    world.start()
+    world.messages.submit(BRIAN)
+    await trio.sleep(1.5 * DAY)
+    assert sorted(world.sent_to()) == [str(BOB)] * 2 + [str(BRIAN)] * 2, "each with its daily repeat"
+    assert len(world.messages.keys) == 2
+    assert world.messages.keys[1].state.life is Life.live
+
+
 # -- users' own records
 
 
