@@ -49,7 +49,7 @@ class Decider:
         first = plan.steps[0]
         if type(first) is Decline:
             return self._fallback(entry, case, first.why)
-        if not _sayable(plan, case.peer):
+        if type(first) is Tell and not _sayable(plan, case.peer):
             return self._fallback(entry, case, "the sender's store does not follow redirects")
         return Decision(plan, route.strategy)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 
 import trio
 
@@ -68,6 +69,7 @@ class Dispatcher:
         self._routes = routes
         self._repeats = repeats
         self._screens = screens
+        self._screening = bool(screens)
         self._decider = decider
         self._performer = performer
         self._trace = trace
@@ -86,6 +88,9 @@ class Dispatcher:
 
     def receive(self, notifications: Sequence[Notification], peer: Peer, answer: Answer) -> None:
         """A PDU's notifications. `answer` is called once, perhaps before this returns."""
+        if not notifications:
+            answer((), False)
+            return
         extended = "results" in peer.features
         items: list[Item] = []
 
@@ -100,8 +105,6 @@ class Dispatcher:
             answer(outcomes, failed)
 
         turn = Turn(peer, len(notifications), folded)
-        if not notifications:
-            return
         self.received += len(notifications)
         if not self._limit.allows(peer.address, len(notifications)):
             for index in range(len(notifications)):
@@ -109,9 +112,11 @@ class Dispatcher:
             return
         at = datetime.fromtimestamp(self._clock(), UTC)
         for index, notification in enumerate(notifications):
-            items.append(Item(notification, peer, at, _Settle(self, turn, index)))
+            items.append(Item(notification, peer, at, partial(self._settle, turn, index)))
         for item in items:
-            self._start(item)
+            cold = self._advance(item, NOTHING)
+            if cold is not None:
+                self._thaw_later(item, cold)
         if turn.waiting:
             self._hurry(turn)
 
@@ -129,7 +134,8 @@ class Dispatcher:
             self._end(item, outcome)
             told(outcome)
 
-        self._start(Item(notification, peer, at, settle))
+        item = Item(notification, peer, at, settle)
+        self._thaw_later(item, self._advance(item, NOTHING))
 
     def perform(self, case: Case, plan: Plan, told: Callable[[Outcome], None]) -> None:
         """The plan that a plugin's Work led to; its debt stands for it, so no memory is asked."""
@@ -142,9 +148,6 @@ class Dispatcher:
         item.entry, item.plan = entry, plan
         item.identity = ("work " + case.notification.store, case.notification.identifier, entry.folded)
         self._thaw_later(item, self._performer.perform(item, plan, NOTHING))
-
-    def _start(self, item: Item) -> None:
-        self._thaw_later(item, self._advance(item, NOTHING))
 
     # -- through
 
@@ -166,7 +169,7 @@ class Dispatcher:
                     item.end(refusal)
                     return None
             assert item.entry is not None
-            if self._screens and item.verdict is None and self._screened(item):
+            if self._screening and item.verdict is None and self._screened(item):
                 return None
             item.plan = self._decider.decide(item.entry, self._case(item, item.entry)).plan
         return self._performer.perform(item, item.plan, fresh)
@@ -253,8 +256,16 @@ class Dispatcher:
     def _end(self, item: Item, outcome: Outcome) -> None:
         if item.identity is not None:
             self._repeats.under_way.discard(item.identity)
-        self.outcomes[min(code_class(outcome.code), 4)] += 1
+        self.outcomes[code_class(outcome.code)] += 1
         self._trace.write(_line(self._clock(), item, outcome))
+
+    def _settle(self, turn: Turn, index: int, item: Item, outcome: Outcome) -> None:
+        """Ends an item of a PDU: the agent's own record, and the turn's."""
+        self._end(item, outcome)
+        if not turn.settle(index, outcome):
+            self.late(item, outcome)
+        elif turn.waiting and turn not in self._impatient:
+            self._hurry(turn)
 
     def _keep_untold(self, items: Sequence[Item], outcomes: Sequence[Outcome]) -> None:
         """(g): a batch told errorinternalproblem as a whole comes again, singly; each gets its own answer then."""
@@ -294,25 +305,6 @@ class Dispatcher:
         return len(self._repeats.under_way) + len(self._cold)
 
 
-class _Settle:
-    """Ends an item of a PDU: the turn's, and the agent's own record."""
-
-    __slots__ = ("_dispatcher", "_index", "_turn")
-
-    def __init__(self, dispatcher: Dispatcher, turn: Turn, index: int) -> None:
-        self._dispatcher = dispatcher
-        self._turn = turn
-        self._index = index
-
-    def __call__(self, item: Item, outcome: Outcome) -> None:
-        dispatcher, turn = self._dispatcher, self._turn
-        dispatcher._end(item, outcome)
-        if not turn.settle(self._index, outcome):
-            dispatcher.late(item, outcome)
-        elif turn.waiting and turn not in dispatcher._impatient:
-            dispatcher._hurry(turn)
-
-
 def _tls_domain(notification: Notification) -> str | None:
     return notification.storessl.domain if notification.storessl is not None else None
 
@@ -320,9 +312,10 @@ def _tls_domain(notification: Notification) -> str | None:
 def _line(now: float, item: Item, outcome: Outcome) -> str:
     """time, key's handle, store, recipient, peer, code, note: what `trace` searches."""
     notification, plan = item.notification, item.plan
+    store = notification.store if item.identity is None else item.identity[0]
     mark = hashlib.sha256(notification.identifier).hexdigest()[:12]
-    recipient = notification.recipient
+    recipient, peer = notification.recipient, item.peer
     return (
-        f"{now:.3f}\t{mark}\t{notification.store}\t{recipient.localpart}@{recipient.domain}"
-        f"\t{'inner' if item.peer.inner else item.peer.address}\t{outcome.code}\t{plan.note if plan is not None else ''}"
+        f"{now:.3f}\t{mark}\t{store}\t{recipient.localpart}@{recipient.domain}"
+        f"\t{'inner' if peer.inner else peer.address}\t{outcome.code}\t{plan.note if plan is not None else ''}"
     )

@@ -103,7 +103,8 @@ class Link:
             self.side.append(item)
         else:
             self.queue.append(item)
-        self._touch(self)
+        if not self.dirty:
+            self._touch(self)
 
     def flush(self) -> None:
         """Sends what may be sent now. Called at the end of a tick and by the clock."""
@@ -220,6 +221,7 @@ class Links:
         self._tick = tick
         self._nursery = nursery
         self._links: dict[tuple[Agent, bool], Link] = {}
+        self._at_hand: dict[tuple[str, bool], Link] = {}
         self._locating: dict[str, list[tuple[Outgoing, bool]]] = {}
         self._busy = trio.Event()
         self.struck = 0
@@ -236,15 +238,25 @@ class Links:
     ) -> None:
         """`octets` to the agent of `target` (or of the domain `rna`), at the end of this tick."""
         domain = rna or target.domain
-        item = Outgoing(octets, target, told, deadline, trio.current_time())
-        agent = self._locator.known(domain, "rnasp")
-        if agent is not None:
-            self._put(agent, item, redirect)
+        item = Outgoing(octets, target, told, deadline, self._tick.time())
+        link = self._at_hand.get((domain, redirect)) or self._known(domain, redirect)
+        if link is not None:
+            self._put(link, item)
         elif domain in self._locating:
             self._wait(domain, item, redirect)
         else:
             self._locating[domain] = [(item, redirect)]
             self._nursery.start_soon(self._locate, domain)
+
+    def _known(self, domain: str, redirect: bool) -> Link | None:
+        """The link of a domain whose agent is known; at hand for the rest of this tick."""
+        agent = self._locator.known(domain, "rnasp")
+        if agent is None:
+            return None
+        if not self._at_hand:
+            self._tick.soon(self._at_hand.clear)
+        link = self._at_hand[domain, redirect] = self._link(agent, redirect)
+        return link
 
     def _wait(self, domain: str, item: Outgoing, redirect: bool) -> None:
         waiting = self._locating[domain]
@@ -267,20 +279,19 @@ class Links:
         finally:
             for item, redirect in self._locating.pop(domain):
                 if agent is not None:
-                    self._put(agent, item, redirect)
+                    self._put(self._link(agent, redirect), item)
                 else:
                     item.tell(failure)
 
-    def _put(self, agent: Agent, item: Outgoing, redirect: bool) -> None:
+    def _link(self, agent: Agent, redirect: bool) -> Link:
         link = self._links.get((agent, redirect))
-        if link is None:
-            link = self._new_link(agent, redirect)
+        return self._new_link(agent, redirect) if link is None else link
+
+    def _put(self, link: Link, item: Outgoing) -> None:
         if link.waiting >= QUEUE:
             self._strike(item)
             return
         link.put(item)
-        if not self._busy.is_set():
-            self._busy.set()
 
     def _new_link(self, agent: Agent, redirect: bool) -> Link:
         if len(self._links) >= LINKS:
@@ -292,6 +303,7 @@ class Links:
         if not link.dirty:
             link.dirty = True
             self._tick.soon(link.flush)
+            self._busy.set()
 
     async def run(self) -> None:
         """The one clock of all links: it stands still while nothing is out."""

@@ -12,8 +12,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
-import trio
-
 from forwarder.agent.courier import Courier
 from forwarder.agent.item import Item
 from forwarder.agent.links import Links, QueueFull
@@ -42,6 +40,7 @@ TOMORROW = Outcome(DEFERRED, retryafter=86400)
 STATELESS = 45.0
 PER_HOP = 5.0
 PERMANENT, TEMPORARY, COPY = 0, 1, 2
+NOWHERE = Expansion(())
 
 Inner = Callable[[bytes, Callable[[Outcome], None]], None]
 
@@ -82,23 +81,25 @@ class Performer:
 
     def perform(self, item: Item, plan: Plan, fresh: Fresh) -> Cold | None:
         """Starts every step; the item ends when all have. Cold: nothing was done yet, read these first."""
-        expansions: dict[Step, Expansion] = {}
+        deeds: list[tuple[Step, Expansion]] = []
         for step in plan.steps:
+            expansion = NOWHERE
             if type(step) is Resend:
                 assert item.entry is not None
-                expansion = self._routes.expand(item.entry, step.to, fresh, self._clock())
-                if isinstance(expansion, Cold):
-                    return expansion
-                expansions[step] = expansion
-        deeds = [step for step in plan.steps if not (type(step) is Tell and len(plan.steps) > 1)]
+                expanded = self._routes.expand(item.entry, step.to, fresh, self._clock())
+                if isinstance(expanded, Cold):
+                    return expanded
+                expansion = expanded
+            deeds.append((step, expansion))
         if len(deeds) > 1:
-            item.split(len(deeds))
-        if len(deeds) < len(plan.steps):
-            item.moved = _redirects(next(s for s in plan.steps if type(s) is Tell), COPY)
+            deeds = _beside_each_other(item, deeds)
         if plan.remember:
             self._remember(item, plan)
-        for step in deeds:
-            self._do(item, step, expansions)
+        for step, expansion in deeds:
+            if type(step) is Resend:
+                self._resend(item, step, expansion)
+            else:
+                self._do(item, step)
         return None
 
     def earlier(self, identity: Identity | None) -> tuple[Mailbox, ...]:
@@ -106,10 +107,8 @@ class Performer:
         taken = self._repeats.taken(identity) if identity is not None else None
         return self._courier.earlier(taken.debt) if taken is not None and taken.debt else ()
 
-    def _do(self, item: Item, step: Step, expansions: dict[Step, Expansion]) -> None:
-        if type(step) is Resend:
-            self._resend(item, step, expansions[step])
-        elif type(step) is Deposit:
+    def _do(self, item: Item, step: Step) -> None:
+        if type(step) is Deposit:
             self._deposit(item)
         elif type(step) is Pull:
             self._owe(item, self._courier.pull_debt(item, step), once=True)
@@ -167,7 +166,7 @@ class Performer:
             self._inner(octets, lambda outcome: told(from_target(outcome)))
             return
         patience = max(PER_HOP, STATELESS - PER_HOP * hops_of(notification))
-        deadline = trio.current_time() + patience
+        deadline = self._tick.time() + patience
 
         def heard(answer: Outcome | PeerError) -> None:
             if isinstance(answer, PeerError):
@@ -279,6 +278,16 @@ class Performer:
             else:
                 entry.memory.pop(key, None)
         self._ledger.remember_soon(entry.route.entry, entry.route.strategy, plan.remember)
+
+
+def _beside_each_other(item: Item, deeds: list[tuple[Step, Expansion]]) -> list[tuple[Step, Expansion]]:
+    """The item has as many parts as deeds; a Tell among them is none, it goes with the answer."""
+    for deed in deeds:
+        if type(deed[0]) is Tell:
+            item.moved = _redirects(deed[0], COPY)
+    others = [deed for deed in deeds if type(deed[0]) is not Tell]
+    item.split(len(others))
+    return others
 
 
 def _redirects(tell: Tell, kind: int) -> tuple[Redirect, ...]:

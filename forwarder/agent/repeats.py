@@ -1,12 +1,12 @@
 """Repeats and loops (protocol 5.0 a to g): what is under way, what was taken, what the sender was not told.
 
 Keyed by (store, key, current recipient). Durable rows are the memory; here they are remembered by a hash of 8
-octets, read back at start, and bounded by `[limits] remembered`, oldest first.
+octets (Python's own: keyed anew in each process, as this memory is), read back at start, and bounded by `[limits]
+remembered`, oldest first.
 """
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -27,12 +27,6 @@ class Taken(NamedTuple):
 
     at: int
     debt: int
-
-
-def _short(identity: Identity) -> int:
-    store, key, mailbox = identity
-    text = key + store.encode() + b"\0" + mailbox.localpart.encode() + b"@" + mailbox.domain.encode()
-    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big")
 
 
 class Repeats:
@@ -77,11 +71,11 @@ class Repeats:
         self._untold[identity] = (self._clock() + UNTOLD, outcome)
 
     def taken(self, identity: Identity) -> Taken | None:
-        return self._taken.get(_short(identity))
+        return self._taken.get(hash(identity))
 
     def saw(self, identity: Identity, debt: int = 0, at: int | None = None) -> None:
         """A row holds it from now on."""
-        short = _short(identity)
+        short = hash(identity)
         self._taken.pop(short, None)
         self._taken[short] = Taken(int(self._clock()) if at is None else at, debt)
         if self._most and len(self._taken) > self._most:
@@ -106,4 +100,5 @@ class Repeats:
 
 def hops_of(notification: Notification) -> int:
     """How many forwarders it has passed, by its counter or its trace, whichever says more."""
-    return max(notification.hops or 0, len(notification.trace))
+    trace = len(notification.trace)
+    return trace if notification.hops is None else max(notification.hops, trace)

@@ -122,8 +122,8 @@ class Routes:
 
     def entry(self, mailbox: Mailbox, fresh: Fresh) -> Entry | Outcome | Cold:
         """Who acts for it, or the outcome where nobody does."""
-        answer = self._answer(mailbox, fresh)
-        if isinstance(answer, Found):
+        answer = fresh[mailbox] if mailbox in fresh else self._addresses.look_up(mailbox)
+        if type(answer) is Found:
             entry = self._entries.get(mailbox)
             if entry is not None and entry.route is answer.route:
                 return entry
@@ -135,9 +135,6 @@ class Routes:
         if isinstance(answer, Broken):
             return Outcome(DEFERRED, retryafter=300)
         return Outcome(REFUSED)
-
-    def _answer(self, mailbox: Mailbox, fresh: Fresh) -> Answer | None:
-        return fresh[mailbox] if mailbox in fresh else self._addresses.look_up(mailbox)
 
     async def read(self, cold: frozenset[Mailbox]) -> Fresh:
         """Reads the files of cold mailboxes and compiles the entries found."""

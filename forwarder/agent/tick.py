@@ -18,6 +18,7 @@ class Tick:
     def __init__(self) -> None:
         self._calls: list[Callable[[], None]] = []
         self._parked: trio.lowlevel.Task | None = None
+        self._time = 0.0
 
     def soon(self, call: Callable[[], None]) -> None:
         """`call` at the end of this tick. It must not raise and not be asked for twice in a tick."""
@@ -25,6 +26,16 @@ class Tick:
         if self._parked is not None:
             trio.lowlevel.reschedule(self._parked)
             self._parked = None
+
+    def time(self) -> float:
+        """trio.current_time(), read once in a tick."""
+        if not self._time:
+            self._time = trio.current_time()
+            self.soon(self._forget_time)
+        return self._time
+
+    def _forget_time(self) -> None:
+        self._time = 0.0
 
     async def run(self) -> None:
         while True:

@@ -52,4 +52,9 @@ class Turn:
 
     def _close(self) -> None:
         self.answered = True
-        self._answer([outcome or LATER for outcome in self.outcomes])
+        answer, self._answer = self._answer, _answered
+        answer([outcome or LATER for outcome in self.outcomes])
+
+
+def _answered(_outcomes: Sequence[Outcome]) -> None:
+    """In the place of `answer` after it was called: its closure knows the turn, and a circle would be left behind."""

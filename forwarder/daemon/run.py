@@ -6,6 +6,7 @@ SIGTERM and SIGINT: take nothing new, finish what is under way, at most `[node] 
 
 from __future__ import annotations
 
+import gc
 import os
 import resource
 import signal
@@ -34,6 +35,7 @@ from forwarder.net.server import bound, listen
 from forwarder.plugins import Plugins, load
 
 SPARE_FILES = 512
+GARBAGE_EVERY = 50_000  # objects; what a notification leaves behind has no cycles
 CHORES = 3600.0
 LAST_WRITES = 10.0
 
@@ -127,6 +129,7 @@ async def _serve(node: Node, published: Published, doors: _Doors, signals: Signa
             for endpoint in endpoints:
                 log.info("listening", service=name, address=str(endpoint))
         log.info("ready", node=node.settings.node.name, pid=os.getpid())
+        _settle_memory()
         ready()
         await _until_told(signals, verbs)
         await _drain(node)
@@ -184,6 +187,13 @@ def _raise_file_limit(sessions: int) -> int:
     if room < sessions:
         log.warning("sessions lowered", limit=sessions, to=room, why="the hard limit of open files")
     return min(sessions, room)
+
+
+def _settle_memory() -> None:
+    """What stands now stays: the collector need not walk it again and again (a fifth of the time under load)."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GARBAGE_EVERY, 20, 20)
 
 
 def _no_tls_yet(settings: Settings) -> None:

@@ -39,5 +39,5 @@ class Rnasp:
                 told = tuple(outcomes) if results else None
                 answer(Response(False, Status.noerror, NotifyAnswer(told, self._ours)))
 
-        known = peer._replace(name=capabilities.notifier, features=capabilities.features)
+        known = Peer(peer.address, peer.port, capabilities.notifier, capabilities.features)
         self._dispatcher.receive(command.notifications, known, decided)

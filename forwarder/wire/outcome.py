@@ -30,6 +30,7 @@ TEXTS = {
 }
 """All that a peer is told in words."""
 
+ALL_WELL = Outcome(ACCEPTED)
 _TARGET_SAYS_FINAL = {code: code for code in (LOOP, TOOMANYHOPS, EXPIRED)}
 
 
@@ -62,7 +63,7 @@ def from_target(outcome: Outcome) -> Outcome:
     """
     kind = code_class(outcome.code)
     if kind == TAKEN:
-        return Outcome(ACCEPTED, retransmit=outcome.retransmit)
+        return ALL_WELL if outcome.retransmit is None else Outcome(ACCEPTED, retransmit=outcome.retransmit)
     if kind == TEMPORARY:
         text = TEXTS.get(outcome.code, TEXTS[DEFERRED])
         return Outcome(outcome.code, retryafter=outcome.retryafter, text=text)
