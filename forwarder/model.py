@@ -227,13 +227,17 @@ class Outcome(NamedTuple):
 
 
 class Peer(NamedTuple):
-    """Who speaks to us. No features = a peer of 2004. `inner`: handed on in process, by this daemon itself."""
+    """Who speaks to us. No features = a peer of 2004. `inner`: handed on in process, by this daemon itself.
+
+    tls: what it says came over TLS, which says nothing of who it is.
+    """
 
     address: str
     port: int = 0
     name: str | None = None
     features: frozenset[str] = frozenset()
     inner: bool = False
+    tls: bool = False
 
 
 @dataclass(frozen=True, slots=True)

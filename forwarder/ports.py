@@ -26,7 +26,8 @@ from forwarder.model import (
 from forwarder.plugin import Again, Case, PeerError, Plan, Strategy, Work
 
 Clock = Callable[[], float]
-ServiceName = Literal["rnasp", "msrap", "rnaqp", "msoap"]
+ServiceName = Literal["rnasp", "msrap", "rnaqp", "msoap", "rnasps", "msraps", "rnaqps", "msoaps"]
+"""A service's label (protocol 2). With the final s: over TLS only; without: over TLS where that is published."""
 
 
 # -- who is here
@@ -116,10 +117,21 @@ class Catalogue(Protocol):
 
 
 class Agent(NamedTuple):
-    """A service of a domain: filtered literals in the order to try (RFC 2782), and the name to verify."""
+    """A service of a domain: filtered literals in the order to try (RFC 2782), and the name to verify.
+
+    tls: the server must prove `name`, the domain that was asked for. clear: tried after them without TLS, where policy
+    allows that.
+    """
 
     endpoints: tuple[Endpoint, ...]
     name: str
+    tls: bool = False
+    clear: tuple[Endpoint, ...] = ()
+
+    @property
+    def ways(self) -> tuple[tuple[Endpoint, bool], ...]:
+        """Each endpoint in order, and whether by TLS."""
+        return (*((endpoint, self.tls) for endpoint in self.endpoints), *((endpoint, False) for endpoint in self.clear))
 
 
 class NoService(PeerError):

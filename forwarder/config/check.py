@@ -13,13 +13,14 @@ from typing import Literal, NamedTuple
 
 from forwarder.config.accounts import compile_account
 from forwarder.config.addresses import AddressFiles
+from forwarder.config.certificates import errors_and_warnings
 from forwarder.config.domains import Domain, compile_domain, domain_name, ties
 from forwarder.config.entries import DEFAULT_STRATEGY, Specs
 from forwarder.config.globs import groups_in
 from forwarder.config.lines import ConfigError, ConfigErrors, inside, read
 from forwarder.config.names import ACCOUNTS, ADDRESSES, DOMAINS, SUFFIX, file_name, is_leftover, localpart_of
 from forwarder.config.reading import Hosts, Reader
-from forwarder.config.settings import FILE, Node, Settings, load_settings
+from forwarder.config.settings import Node, Settings, load_settings
 from forwarder.config.sweep import address_paths, sweep_domain
 from forwarder.config.tables import is_account_name
 from forwarder.model import Mailbox, Route
@@ -70,7 +71,6 @@ class _Checker:
         self._accounts: set[str] = set()
 
     def findings(self) -> Iterator[Finding]:
-        yield from self._tls()
         for name, error in self._read_accounts():
             self._accounts.add(name)
             if error is not None:
@@ -78,6 +78,7 @@ class _Checker:
         yield from self._names(DOMAINS, lambda name: domain_name(Path(name)) is not None)
         yield from self._names(ACCOUNTS, _is_account_file)
         hosts = self._reader.hosts(Hosts({}))
+        yield from self._tls(hosts.by_name)
         yield from self._folders(hosts.by_name)
         for host in hosts.by_name.values():
             if host.domain is not None:
@@ -87,12 +88,9 @@ class _Checker:
 
     # -- the folder
 
-    def _tls(self) -> Iterator[Finding]:
-        for number, pair in enumerate(self._settings.tls):
-            for key, name in (("certificate", pair.certificate), ("key", pair.key)):
-                if not self._settings.path(name).is_file():
-                    document = read(self._folder / FILE, self._folder)
-                    yield _error(document.error(("tls", number, key), f'there is no file "{name}"'))
+    def _tls(self, hosted: Collection[str]) -> Iterator[Finding]:
+        for fatal, said in errors_and_warnings(self._settings, hosted):
+            yield _error(said) if fatal else _warning(said.file, said.text, said.line, said.key)
 
     def _read_accounts(self) -> Iterator[tuple[str, ConfigErrors | None]]:
         """Every account there is, and what is wrong with its file."""

@@ -68,6 +68,9 @@ dns = ["127.0.0.1:7153"]               # our zones, if we serve them ourselves
 # clear_login = []                     # networks that may log in without TLS, besides loopback
 # trusted = ["127.0.0.0/8", "::1/128"] # our own machines: no rate limits
 # redirect_require_tls = false
+# require_tls = []                     # domains (and those below) we only speak to over TLS; "*": all
+# clear_fallback = []                  # domains we speak to in clear if the TLS they publish fails; "*": all
+# ca = ""                              # a file of authorities to believe besides the system's, as of a lab
 
 [store]
 # lifetime = "30d"                     # of what nobody fetches

@@ -18,6 +18,7 @@ from pydantic import ConfigDict, Field, PrivateAttr, field_validator, model_vali
 from forwarder.config.lines import ConfigError, ConfigErrors, read
 from forwarder.config.tables import (
     DomainName,
+    DomainOrAll,
     Listener,
     Many,
     Nameserver,
@@ -104,13 +105,20 @@ class Resolve(Table):
 
 
 class Networking(Table):
-    """Whom we connect to, whom we believe."""
+    """Whom we connect to, whom we believe.
+
+    require_tls, clear_fallback: domains with all below them, or "*"; where both fit, TLS is required. ca: a file of
+    further authorities to believe, relative to the file that names it.
+    """
 
     allow: Many[Network] = ()
     literals: bool = False
     clear_login: Many[Network] = ()
     trusted: Many[Network] = Field(default=("127.0.0.0/8", "::1/128"), validate_default=True)
     redirect_require_tls: bool = False
+    require_tls: Many[DomainOrAll] = ()
+    clear_fallback: Many[DomainOrAll] = ()
+    ca: str = ""
 
 
 class StoreTable(Table):

@@ -108,6 +108,10 @@ def _domain(value: object) -> str:
     return parse_domain(value)
 
 
+def _domain_or_all(value: object) -> str:
+    return "*" if value == "*" else _domain(value)
+
+
 def _account(value: object) -> str:
     if not isinstance(value, str) or not is_account_name(value):
         raise ValueError(f"{value!r} is no account name: expected 1 to 64 of letters, digits and ._@+-")
@@ -117,6 +121,7 @@ def _account(value: object) -> str:
 # Strictness would refuse TOML's lists for tuples; named tuples know no strictness at all.
 Address = Annotated[Mailbox, PlainValidator(_mailbox)]
 DomainName = Annotated[str, PlainValidator(_domain)]
+DomainOrAll = Annotated[str, PlainValidator(_domain_or_all)]
 AccountName = Annotated[str, PlainValidator(_account)]
 Listener = Annotated[Endpoint, PlainValidator(parse_endpoint)]
 Nameserver = Annotated[Endpoint, PlainValidator(parse_nameserver)]

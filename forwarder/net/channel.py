@@ -7,7 +7,7 @@ to one PDU. Reading is `await readable()`, then `receive()`.
 from __future__ import annotations
 
 import socket
-from typing import Any
+from typing import Any, Self
 
 import trio
 
@@ -19,6 +19,11 @@ class Channel:
 
     __slots__ = ("_closing", "_nursery", "_pending", "_socket", "closed")
 
+    ready = True
+    """Whether octets may pass yet; over TLS only after the handshake."""
+    failure = ""
+    """Why TLS came to nothing."""
+
     def __init__(self, sock: socket.socket, nursery: trio.Nursery) -> None:
         self._socket = sock
         self._nursery = nursery
@@ -27,7 +32,7 @@ class Channel:
         self.closed = False
 
     @classmethod
-    def of(cls, stream: trio.SocketStream, nursery: trio.Nursery) -> Channel:
+    def of(cls, stream: trio.SocketStream, nursery: trio.Nursery) -> Self:
         """Takes a connected stream's socket over."""
         sock = socket.socket(fileno=stream.socket.detach())
         sock.setblocking(False)

@@ -15,6 +15,7 @@ from typing import Any
 import trio
 
 from forwarder.model import Endpoint
+from forwarder.net.tls import Trust, secured_stream, system_trust
 from forwarder.plugin import PeerError
 from forwarder.ports import Agent
 from forwarder.wire.der import MalformedPDU
@@ -32,8 +33,9 @@ Dial = Callable[[Endpoint], Awaitable[trio.abc.Stream]]
 class Client:
     """One command at a time. Made by `connect`, ended by `aclose`."""
 
-    def __init__(self, dial: Dial, agent: Agent, protocol: Protocol) -> None:
+    def __init__(self, dial: Dial, agent: Agent, protocol: Protocol, trust: Trust) -> None:
         self._dial = dial
+        self._trust = trust
         self.agent = agent
         self._protocol = protocol
         self._stream: trio.abc.Stream | None = None
@@ -42,9 +44,9 @@ class Client:
         self._known = False
 
     @classmethod
-    async def connect(cls, dial: Dial, agent: Agent, protocol: Protocol) -> Client:
-        """Raises PeerError where no endpoint answers."""
-        client = cls(dial, agent, protocol)
+    async def connect(cls, dial: Dial, agent: Agent, protocol: Protocol, trust: Trust = system_trust) -> Client:
+        """Raises PeerError where no endpoint answers, or none proves its name where it has to."""
+        client = cls(dial, agent, protocol, trust)
         await client._open()
         return client
 
@@ -121,10 +123,11 @@ class Client:
 
     async def _open(self) -> None:
         wrong = "no endpoint"
-        for endpoint in self.agent.endpoints:
+        for endpoint, tls in self.agent.ways:
             try:
                 with trio.fail_after(CONNECT_SECONDS):
-                    self._stream = await self._dial(endpoint)
+                    stream = await self._dial(endpoint)
+                self._stream = await secured_stream(stream, self._trust, self.agent.name) if tls else stream
                 return
             except trio.TooSlowError:
                 wrong = f"{endpoint}: no connection in {CONNECT_SECONDS:.0f} s"

@@ -1,5 +1,8 @@
 """Where others are: static table, SRV, per-user records, each remembered for its TTL (protocol 2 "Lookup", 5.6).
 
+A service that is published over TLS too is used over TLS. Without it only where it is not published, or where
+`clear_fallback` says so; never where `require_tls` does, nor because the DNS would not say.
+
 Equal look-ups under way are one; at most AT_ONCE run, each within DEADLINE. A caller that is cancelled abandons its
 look-up to the next who waits for it. Every address handed out has passed the filter.
 """
@@ -7,9 +10,9 @@ look-up to the next who waits for it. Every address handed out has passed the fi
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from ipaddress import ip_address
-from typing import Generic, Literal, NamedTuple, TypeVar
+from typing import Literal
 
 import dns.name
 import dns.rdatatype
@@ -18,82 +21,26 @@ from dns.rdtypes.IN.SRV import SRV
 
 from forwarder.model import Endpoint, Mailbox, ServiceLocation, parse_domain, user_label
 from forwarder.net.address_filter import AddressFilter
+from forwarder.net.lookups import DEADLINE, Lookups, Result
 from forwarder.net.resolve import Dns, Found, NoAnswer
+from forwarder.net.tls_policy import TlsPolicy
 from forwarder.net.user_record import parse_user_records
 from forwarder.ports import Agent, Clock, NoService, ServiceName, UserRecord
 
-DEADLINE = 10.0  # seconds for all questions of one look-up, of these:
+# seconds, of a look-up's DEADLINE:
 SRV_SECONDS = 6.0
 ADDRESS_SECONDS = 4.0  # all targets at once
 AT_ONCE = 100  # look-ups that run
-WAITING = 10_000  # look-ups that run or wait to
-REMEMBERED = 65_536  # results of each sort
 TARGETS = 16  # SRV records looked at
 ADDRESSES = 32  # of a service
 SHORTEST, LONGEST = 1, 3600  # seconds a result is trusted, whatever its TTL
 ABSENT_SHORTEST, ABSENT_LONGEST = 30, 300  # and an absence
 
-T = TypeVar("T")
+TWIN: Mapping[ServiceName, ServiceName] = {
+    "rnasp": "rnasps", "msrap": "msraps", "rnaqp": "rnaqps", "msoap": "msoaps",
+}  # fmt: skip
+
 Kind = Literal["baddomain", "noservice", "noserver"]
-
-
-class _Result(NamedTuple, Generic[T]):
-    """What a look-up came to, and for how many seconds that holds. A NoService is a result too."""
-
-    value: T | NoService
-    seconds: float
-
-
-class _Memory(Generic[T]):
-    """Results by key until they expire, and one look-up at a time for each key."""
-
-    def __init__(self, clock: Clock, slots: trio.CapacityLimiter) -> None:
-        self._clock = clock
-        self._slots = slots
-        self._kept: dict[tuple[str, str], tuple[float, T | NoService]] = {}
-        self._under_way: dict[tuple[str, str], trio.Event] = {}
-
-    def fresh(self, key: tuple[str, str]) -> T | NoService | None:
-        """From memory, at once."""
-        kept = self._kept.get(key)
-        return kept[1] if kept is not None and kept[0] > self._clock() else None
-
-    async def get(self, key: tuple[str, str], look_up: Callable[[], Awaitable[_Result[T]]]) -> T:
-        """From memory, else by `look_up`. Raises NoService, anew for each caller."""
-        while (value := self.fresh(key)) is None:
-            event = self._under_way.get(key)
-            if event is not None:
-                await event.wait()
-            elif len(self._under_way) >= WAITING:
-                raise NoService("noserver", "too many look-ups under way")
-            else:
-                await self._run(key, look_up)
-        if isinstance(value, NoService):
-            raise NoService(value.kind, str(value))
-        return value
-
-    async def _run(self, key: tuple[str, str], look_up: Callable[[], Awaitable[_Result[T]]]) -> None:
-        """Cancelled, it keeps nothing: the next who waits begins anew."""
-        event = self._under_way[key] = trio.Event()
-        try:
-            await self._slot()
-            try:
-                result = await look_up()
-            finally:
-                self._slots.release()
-            while len(self._kept) >= REMEMBERED:
-                del self._kept[next(iter(self._kept))]
-            self._kept.pop(key, None)
-            self._kept[key] = (self._clock() + result.seconds, result.value)
-        finally:
-            del self._under_way[key]
-            event.set()
-
-    async def _slot(self) -> None:
-        with trio.move_on_after(DEADLINE):
-            await self._slots.acquire()
-            return
-        raise NoService("noserver", "too many look-ups under way")
 
 
 class Locator:
@@ -110,15 +57,17 @@ class Locator:
         *,
         static: Mapping[str, Mapping[ServiceName, tuple[str, int]]] | None = None,
         literals: bool = False,
+        policy: TlsPolicy = TlsPolicy(),  # noqa: B008  # frozen
         clock: Clock = time.monotonic,
     ) -> None:
         self._filter = address_filter
         self._dns = names
         self._static = {(d, s): place for d, services in (static or {}).items() for s, place in services.items()}
         self._literals = literals
+        self._policy = policy
         slots = trio.CapacityLimiter(AT_ONCE)
-        self._agents: _Memory[Agent] = _Memory(clock, slots)
-        self._users: _Memory[tuple[UserRecord, ...]] = _Memory(clock, slots)
+        self._agents: Lookups[Agent] = Lookups(clock, slots)
+        self._users: Lookups[tuple[UserRecord, ...]] = Lookups(clock, slots)
 
     def known(self, domain: str, service: ServiceName) -> Agent | None:
         """What a look-up found and is still fresh."""
@@ -137,14 +86,20 @@ class Locator:
             raise NoService("noservice", "a location that names nothing")
         if not self._literals:
             raise NoService("forbidden", "stores named by address are not accepted")
-        return Agent(self._permitted(location.literals), str(location.literals[0]))
+        first = location.literals[0]
+        if service not in TWIN:  # an address proves only itself
+            same = [place for place in location.literals if place.address == first.address]
+            return Agent(self._permitted(same), first.address, tls=True)
+        if self._policy.requires(first.address):
+            raise NoService("forbidden", f"{first}: TLS is required and an address without a name has none to prove")
+        return Agent(self._permitted(location.literals), str(first))
 
     async def records(self, mailbox: Mailbox) -> Sequence[UserRecord]:
         """Option 6: the records of a mailbox by (group, priority). None for whatever reason = ask the domain's SRV.
 
         A domain whose agent the static table names is not asked: the table stands before all DNS.
         """
-        if (mailbox.domain, "rnasp") in self._static:
+        if (mailbox.domain, "rnasp") in self._static or (mailbox.domain, "rnasps") in self._static:
             return ()
         label = user_label(mailbox.localpart)
         try:
@@ -163,27 +118,81 @@ class Locator:
 
     # -- one look-up
 
-    async def _find(self, domain: str, service: ServiceName) -> _Result[Agent]:
+    async def _find(self, domain: str, service: ServiceName) -> Result[Agent]:
         with trio.move_on_after(DEADLINE):
             try:
-                endpoints, seconds = await self._endpoints(domain, service)
-                permitted = self._permitted(endpoints)
-                return _Result(Agent(permitted, domain), max(SHORTEST, min(LONGEST, seconds)))
+                agent, seconds = await self._agent(domain, service)
+                return Result(agent, max(SHORTEST, min(LONGEST, seconds)))
             except NoAnswer as silence:
-                return _Result(NoService("noserver", str(silence)), ABSENT_SHORTEST)
+                return Result(NoService("noserver", str(silence)), ABSENT_SHORTEST)
             except _Absent as absent:
-                return _Result(absent.why, max(ABSENT_SHORTEST, min(ABSENT_LONGEST, absent.seconds)))
+                return Result(absent.why, max(ABSENT_SHORTEST, min(ABSENT_LONGEST, absent.seconds)))
             except NoService as forbidden:
-                return _Result(forbidden, ABSENT_SHORTEST)
-        return _Result(NoService("noserver", f"{domain}: no answer within {DEADLINE:.0f} s"), ABSENT_SHORTEST)
+                return Result(forbidden, ABSENT_SHORTEST)
+        return Result(NoService("noserver", f"{domain}: no answer within {DEADLINE:.0f} s"), ABSENT_SHORTEST)
 
-    async def _endpoints(self, domain: str, service: ServiceName) -> tuple[list[Endpoint], float]:
+    async def _agent(self, domain: str, service: ServiceName) -> tuple[Agent, float]:
+        """By TLS where that is published; both are asked for at once, for the deadline has no room for one by one."""
+        twin = TWIN.get(service)
+        if twin is None or self._policy.requires(domain):
+            return await self._secure(domain, twin or service)
+        found: dict[ServiceName, _Targets | NoAnswer | _Absent] = {}
+
+        async def ask(service: ServiceName) -> None:
+            try:
+                found[service] = await self._targets(domain, service)
+            except (NoAnswer, _Absent) as error:
+                found[service] = error
+
+        async with trio.open_nursery() as nursery:
+            for name in (service, twin):
+                nursery.start_soon(ask, name)
+        return await self._chosen(domain, service, found[service], twin, found[twin])
+
+    async def _secure(self, domain: str, service: ServiceName) -> tuple[Agent, float]:
+        """By TLS or not at all. That a twin is absent says nothing of the domain."""
+        try:
+            endpoints, ttl = await self._open(domain, service, await self._targets(domain, service))
+        except _Absent as absent:
+            kind: Kind = "noserver" if absent.why.kind == "noserver" else "noservice"
+            raise _Absent(kind, f"{absent.why} and only TLS will do", absent.seconds) from None
+        return Agent(endpoints, domain, tls=True), ttl
+
+    async def _chosen(
+        self,
+        domain: str,
+        service: ServiceName,
+        clear: _Targets | NoAnswer | _Absent,
+        twin: ServiceName,
+        secure: _Targets | NoAnswer | _Absent,
+    ) -> tuple[Agent, float]:
+        fall_back = self._policy.falls_back(domain)
+        if isinstance(secure, NoAnswer) and not fall_back:
+            raise secure  # it may be published: who silences the DNS shall not choose for us
+        if isinstance(secure, Exception):
+            if isinstance(clear, Exception):
+                raise clear
+            endpoints, ttl = await self._open(domain, service, clear)
+            return Agent(endpoints, domain), ttl
+        if not fall_back or isinstance(clear, Exception):
+            endpoints, ttl = await self._open(domain, twin, secure)
+            return Agent(endpoints, domain, tls=True), ttl
+        others, ttl = await self._open(domain, service, clear)
+        try:
+            endpoints, least = await self._open(domain, twin, secure)
+        except (_Absent, NoService):
+            return Agent(others, domain), ttl
+        return Agent(endpoints, domain, tls=True, clear=others), min(ttl, least)
+
+    async def _open(self, domain: str, service: ServiceName, targets: _Targets) -> tuple[tuple[Endpoint, ...], float]:
+        """The endpoints that we may try, and for how many seconds."""
+        endpoints, ttl = await self._endpoints(domain, service, *targets)
+        return self._permitted(endpoints), ttl
+
+    async def _endpoints(
+        self, domain: str, service: ServiceName, targets: Sequence[tuple[str, int]], ttl: float
+    ) -> tuple[list[Endpoint], float]:
         """All addresses in the order to try, and the least TTL of what led to them."""
-        static = self._static.get((domain, service))
-        if static:
-            targets, ttl = [static], float(LONGEST)
-        else:
-            targets, ttl = await self._targets(domain, service)
         found: dict[tuple[str, int], tuple[list[Endpoint], float]] = {}
 
         async def ask(target: tuple[str, int]) -> None:
@@ -198,8 +207,13 @@ class Locator:
             raise _Absent("noserver", f"no target of {service} at {domain} has an address", ttl)
         return endpoints[:ADDRESSES], ttl
 
-    async def _targets(self, domain: str, service: ServiceName) -> tuple[list[tuple[str, int]], float]:
+    async def _targets(self, domain: str, service: ServiceName) -> _Targets:
         """RFC 2782 order; no fallback to the domain's own addresses (protocol 2)."""
+        static = self._static.get((domain, service))
+        if static:
+            return [static], float(LONGEST)
+        if any((domain, other) in self._static for other in _family(service)):
+            raise _Absent("noservice", f"[resolve.static] names no {service} at {domain}", ABSENT_LONGEST)
         name = f"_im2000-{service}._tcp.{domain}"
         try:
             parse_domain(name)
@@ -244,7 +258,7 @@ class Locator:
             raise NoService("forbidden", next(filter(None, refusals.values())))
         return permitted
 
-    async def _records(self, label: str, domain: str) -> _Result[tuple[UserRecord, ...]]:
+    async def _records(self, label: str, domain: str) -> Result[tuple[UserRecord, ...]]:
         found = None
         with trio.move_on_after(DEADLINE):
             try:
@@ -253,9 +267,18 @@ class Locator:
                 found = None
         if found is None or not found.rdatas:
             seconds = found.ttl if found else ABSENT_SHORTEST
-            return _Result((), max(ABSENT_SHORTEST, min(ABSENT_LONGEST, seconds)))
+            return Result((), max(ABSENT_SHORTEST, min(ABSENT_LONGEST, seconds)))
         texts = [b"".join(rdata.strings).decode("ascii", "replace") for rdata in found.rdatas]
-        return _Result(parse_user_records(texts), max(SHORTEST, min(LONGEST, found.ttl)))
+        return Result(parse_user_records(texts), max(SHORTEST, min(LONGEST, found.ttl)))
+
+
+_Targets = tuple[list[tuple[str, int]], float]
+"""Hosts and ports in the order to try, and for how many seconds that holds."""
+
+
+def _family(service: ServiceName) -> tuple[ServiceName, ...]:
+    """A service and its twin: where the static table names the one, it speaks for both."""
+    return next((clear, secure) for clear, secure in TWIN.items() if service in (clear, secure))
 
 
 class _Absent(Exception):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import ipaddress
+import ssl
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -19,11 +20,12 @@ import trio
 
 from forwarder.model import Endpoint, Peer
 from forwarder.net.channel import Channel
+from forwarder.net.tls import serve_tls
 from forwarder.plugin import Log
 from forwarder.ports import Conversation, Service
 from forwarder.wire.session import NEED_DATA, Bad, Protocol, ServerSession, State
 
-READ = 30.0
+READ = 30.0  # for a PDU, and for the TLS handshake
 CLOCK = 1.0
 BACKLOG = 1024
 OVERLOADED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
@@ -105,14 +107,26 @@ class PduServer:
         self._empty = trio.Event()
         self.commands = 0
 
-    async def run(self, listeners: Sequence[trio.SocketListener]) -> None:
-        """Serves until `drain` has been called and the last session has ended."""
+    async def run(
+        self,
+        listeners: Sequence[trio.SocketListener],
+        secure: Sequence[trio.SocketListener] = (),
+        context: Callable[[], ssl.SSLContext] | None = None,
+    ) -> None:
+        """Serves until `drain` has been called and the last session has ended. secure: by TLS, with this context."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._clock)
-            with self._accepting:
-                async with trio.open_nursery() as accepting:
-                    for listener in listeners:
-                        accepting.start_soon(self._accept, listener, nursery)
+            try:
+                with self._accepting:
+                    async with trio.open_nursery() as accepting:
+                        for listener in listeners:
+                            accepting.start_soon(self._accept, listener, nursery, None)
+                        for listener in secure:
+                            accepting.start_soon(self._accept, listener, nursery, context)
+            finally:
+                # who knocks now is refused, not left waiting for the drain to end
+                for listener in (*listeners, *secure):
+                    listener.socket.close()
             await self.empty()
             nursery.cancel_scope.cancel()
 
@@ -129,7 +143,9 @@ class PduServer:
         if self._sessions:
             await self._empty.wait()
 
-    async def _accept(self, listener: trio.SocketListener, nursery: trio.Nursery) -> None:
+    async def _accept(
+        self, listener: trio.SocketListener, nursery: trio.Nursery, context: Callable[[], ssl.SSLContext] | None
+    ) -> None:
         while True:
             try:
                 stream = await listener.accept()
@@ -139,11 +155,13 @@ class PduServer:
                 self._log.info("cannot accept", protocol=self.protocol.name, error=str(error))
                 await trio.sleep(0.1)
                 continue
-            self._admit(stream, nursery)
+            self._admit(stream, nursery, context)
 
-    def _admit(self, stream: trio.SocketStream, nursery: trio.Nursery) -> None:
-        channel = Channel.of(stream, nursery)
-        peer = _peer(channel.peer)
+    def _admit(
+        self, stream: trio.SocketStream, nursery: trio.Nursery, context: Callable[[], ssl.SSLContext] | None
+    ) -> None:
+        channel = Channel.of(stream, nursery) if context is None else serve_tls(stream, nursery, context())
+        peer = _peer(channel.peer, tls=context is not None)
         if not self._limits.enter(peer.address):
             channel.close()
             return
@@ -166,6 +184,10 @@ class PduServer:
             self._log.info("session failed", protocol=self.protocol.name, error=f"{type(error).__name__}: {error}")
         finally:
             session.channel.close()
+            if session.channel.failure:
+                self._log.info(
+                    "no TLS", protocol=self.protocol.name, peer=session.peer.address, why=session.channel.failure
+                )
             self._sessions.discard(session)
             self._limits.leave(session.peer.address)
             if self.draining and not self._sessions:
@@ -259,7 +281,8 @@ class PduServer:
             self.now = trio.current_time()
             for session in list(self._sessions):
                 if session.wire.state is State.IDLE:
-                    patience = READ if session.wire.inside else self.protocol.idle
+                    waiting = session.channel.ready and not session.wire.inside
+                    patience = self.protocol.idle if waiting else READ
                     if self.now - session.since > patience:
                         self._time_out(session)
             if not self._sessions:
@@ -274,10 +297,10 @@ class PduServer:
         return len(self._sessions)
 
 
-def _peer(name: tuple[Any, ...]) -> Peer:
+def _peer(name: tuple[Any, ...], *, tls: bool) -> Peer:
     address = ipaddress.ip_address(str(name[0]).partition("%")[0])
     mapped = getattr(address, "ipv4_mapped", None)
-    return Peer(str(mapped or address), int(name[1]))
+    return Peer(str(mapped or address), int(name[1]), tls=tls)
 
 
 async def listen(endpoint: Endpoint) -> trio.SocketListener:

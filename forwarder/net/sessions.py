@@ -12,6 +12,7 @@ import trio
 
 from forwarder.model import Endpoint
 from forwarder.net.channel import Channel
+from forwarder.net.tls import Trust, secured, system_trust
 from forwarder.plugin import PeerError
 from forwarder.ports import Agent, Heard, Lost, Results, Status2004
 from forwarder.wire.der import MalformedPDU
@@ -25,7 +26,8 @@ OFFERED = frozenset({"results", "moved", "trace", "digest", "sig", "origin", "du
 
 Dial = Callable[[Endpoint], Awaitable[trio.SocketStream]]
 Done = Callable[[Heard], None]
-LaneName = tuple[tuple[Endpoint, ...], str]
+LaneName = tuple[tuple[Endpoint, ...], str, str | bool]
+"""Endpoints, lane, and what TLS proved: a server that two domains share is two agents where it must prove both."""
 
 
 class _Errand:
@@ -67,8 +69,9 @@ class _Lane:
 class Pool:
     """Implements ports.Sessions. `dial` connects to one endpoint and has a deadline of its own."""
 
-    def __init__(self, dial: Dial, nursery: trio.Nursery, *, name: str) -> None:
+    def __init__(self, dial: Dial, nursery: trio.Nursery, *, name: str, trust: Trust = system_trust) -> None:
         self._dial = dial
+        self._trust = trust
         self._nursery = nursery
         self._lanes: dict[LaneName, _Lane] = {}
         self._awake = trio.Event()
@@ -79,23 +82,23 @@ class Pool:
         }
 
     def idle(self, agent: Agent, lane: str) -> int:
-        known = self._lanes.get((agent.endpoints, lane))
+        known = self._lanes.get((agent.endpoints, lane, agent.tls and agent.name))
         return len(known.idle) if known is not None else 0
 
     def count(self, agent: Agent, lane: str) -> int:
-        known = self._lanes.get((agent.endpoints, lane))
+        known = self._lanes.get((agent.endpoints, lane, agent.tls and agent.name))
         return len(known.live) + known.connecting if known is not None else 0
 
     def send(self, agent: Agent, lane: str, notifications: Sequence[bytes], done: Done, *, redirect: bool) -> None:
         errand = _Errand(encode_batch(notifications, self._offer[redirect]), done)
-        known = self._lanes.get((agent.endpoints, lane))
+        known = self._lanes.get((agent.endpoints, lane, agent.tls and agent.name))
         if known is not None and known.idle:
             known.idle.pop().carry(errand, self._now)
         else:
             self._open(agent, lane, errand)
 
     def _open(self, agent: Agent, lane: str, errand: _Errand) -> None:
-        self._lanes.setdefault((agent.endpoints, lane), _Lane()).connecting += 1
+        self._lanes.setdefault((agent.endpoints, lane, agent.tls and agent.name), _Lane()).connecting += 1
         self._nursery.start_soon(self._live, agent, lane, errand)
         if not self._awake.is_set():
             self._now = trio.current_time()
@@ -103,9 +106,9 @@ class Pool:
 
     async def _live(self, agent: Agent, lane: str, errand: _Errand) -> None:
         """A session's whole life."""
-        home = self._lanes[agent.endpoints, lane]
+        home = self._lanes[agent.endpoints, lane, agent.tls and agent.name]
         try:
-            stream = await self._connect(agent)
+            channel = await self._connect(agent)
         except (OSError, PeerError, trio.TooSlowError) as error:
             home.connecting -= 1
             errand.done(Lost(f"no connection to {agent.name}: {error}"))
@@ -114,7 +117,7 @@ class Pool:
             home.connecting -= 1
             raise
         home.connecting -= 1
-        session = _Session(Channel.of(stream, self._nursery), self._now)
+        session = _Session(channel, self._now)
         home.live.add(session)
         try:
             session.carry(errand, self._now)
@@ -126,11 +129,14 @@ class Pool:
             session.channel.close()
         self._ended(session, agent, lane)
 
-    async def _connect(self, agent: Agent) -> trio.SocketStream:
+    async def _connect(self, agent: Agent) -> Channel:
         failure: Exception = PeerError("it has no address")
-        for endpoint in agent.endpoints:
+        for endpoint, tls in agent.ways:
             try:
-                return await self._dial(endpoint)
+                stream = await self._dial(endpoint)
+                if tls:
+                    return await secured(stream, self._nursery, self._trust, agent.name)
+                return Channel.of(stream, self._nursery)
             except (OSError, PeerError, trio.TooSlowError) as error:
                 failure = error
         raise failure

@@ -18,8 +18,9 @@ import trio
 
 from forwarder.model import Notification, Peer, ServiceLocation
 from forwarder.net.client import Client, Dial
+from forwarder.net.tls import Trust, system_trust
 from forwarder.plugin import PeerError
-from forwarder.ports import Agent, BodySize, Clock, Conversation, Gone, Locator, Service
+from forwarder.ports import Agent, BodySize, Clock, Conversation, Gone, Locator, Service, ServiceName
 from forwarder.wire import msrap
 from forwarder.wire.session import MSRAP
 
@@ -40,13 +41,22 @@ INNER = Peer("", inner=True)
 class StoreSources:
     """`run` closes idle sessions; `aclose` all. ours: whether a store's name is our own; local: then asked instead."""
 
-    def __init__(self, locator: Locator, dial: Dial, clock: Clock, ours: Callable[[str], bool], local: Service) -> None:
+    def __init__(
+        self,
+        locator: Locator,
+        dial: Dial,
+        clock: Clock,
+        ours: Callable[[str], bool],
+        local: Service,
+        trust: Trust = system_trust,
+    ) -> None:
         self._locator = locator
         self._dial = dial
+        self._trust = trust
         self._clock = clock
         self._ours = ours
         self._local = local
-        self._stores: dict[ServiceLocation, _Store] = {}
+        self._stores: dict[Place, _Store] = {}
         self._used = trio.Event()
 
     async def run(self) -> None:
@@ -103,11 +113,11 @@ class StoreSources:
             finally:
                 await conversation.close()
             return
-        location = _location(notification)
-        store = self._stores.get(location) or self._remember(location)
+        place = place_of(notification)
+        store = self._stores.get(place) or self._remember(place)
         async with store.limiter:
-            agent = await self._locator.place(location, "msrap")
-            client = await store.take(self._dial, agent)
+            agent = await self._locator.place(*place)
+            client = await store.take(self._dial, agent, self._trust)
             try:
                 yield _Line(client.ask, store)
             finally:
@@ -116,12 +126,12 @@ class StoreSources:
                 self._used.set()
                 self._used = trio.Event()
 
-    def _remember(self, location: ServiceLocation) -> _Store:
+    def _remember(self, place: Place) -> _Store:
         if len(self._stores) >= STORES:
-            unused = [place for place, store in self._stores.items() if store.unused]
-            for place in unused[: STORES // 2]:
-                del self._stores[place]
-        return self._stores.setdefault(location, _Store(self._clock))
+            unused = [known for known, store in self._stores.items() if store.unused]
+            for known in unused[: STORES // 2]:
+                del self._stores[known]
+        return self._stores.setdefault(place, _Store(self._clock))
 
 
 class _Store:
@@ -148,13 +158,13 @@ class _Store:
     def is_legacy(self) -> None:
         self._legacy_until = self._clock() + LEGACY_SECONDS
 
-    async def take(self, dial: Dial, agent: Agent) -> Client:
+    async def take(self, dial: Dial, agent: Agent, trust: Trust) -> Client:
         while self._idle:
             client = self._idle.pop()[1]
             if client.open and client.agent == agent:
                 return client
             await client.aclose()
-        return await Client.connect(dial, agent, MSRAP)
+        return await Client.connect(dial, agent, MSRAP, trust)
 
     async def give(self, client: Client) -> None:
         if client.open:
@@ -226,11 +236,15 @@ def _inside(conversation: Conversation) -> Callable[[Any], Awaitable[Any]]:
     return ask
 
 
-def _location(notification: Notification) -> ServiceLocation:
-    clear, ssl = notification.storeclear, notification.storessl
-    if clear.domain or clear.literals or ssl is None:
-        return clear
-    return ssl
+Place = tuple[ServiceLocation, ServiceName]
+
+
+def place_of(notification: Notification) -> Place:
+    """Where to ask for a message: over TLS where the notification names that (protocol 8.6)."""
+    ssl = notification.storessl
+    if ssl is not None and (ssl.domain or ssl.literals):
+        return ssl, "msraps"
+    return notification.storeclear, "msrap"
 
 
 def _unknown_arm(response: Any) -> bool:

@@ -178,7 +178,7 @@ async def test_equal_look_ups_are_one_and_survive_a_cancelled_caller(nameserver:
 async def test_too_many_look_ups_are_refused_at_once(
     nameserver: StartNameserver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("forwarder.net.locate.WAITING", 3)
+    monkeypatch.setattr("forwarder.net.lookups.WAITING", 3)
     server = await nameserver(ISP)
     server.gate = trio.Event()
     where = locator(server)
@@ -191,7 +191,7 @@ async def test_too_many_look_ups_are_refused_at_once(
 
 
 async def test_memory_is_bounded(nameserver: StartNameserver, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("forwarder.net.locate.REMEMBERED", 4)
+    monkeypatch.setattr("forwarder.net.lookups.REMEMBERED", 4)
     where = locator(await nameserver(ISP))
     await where.find("isp.example", "rnasp")
     for n in range(10):
