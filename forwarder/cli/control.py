@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from forwarder.cli.errors import No
+from forwarder.config.sockets import within_reach
 
 PATIENCE = 15.0
 """Seconds for the daemon to answer."""
@@ -42,7 +43,8 @@ def tell(state: Path, verb: str, **fields: Any) -> dict[str, Any] | None:
 def _exchange(path: Path, question: bytes) -> bytes:
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(PATIENCE)
-        connection.connect(str(path))
+        with within_reach(path) as name:
+            connection.connect(name)
         connection.sendall(question)
         answer = bytearray()
         while not answer.endswith(b"\n") and len(answer) < LONGEST:

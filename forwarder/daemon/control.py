@@ -15,6 +15,8 @@ from typing import Any
 
 import trio
 
+from forwarder.config.sockets import within_reach
+
 SOCKET = "control.sock"
 LONGEST = 65536
 PATIENCE = 30.0
@@ -38,7 +40,8 @@ class Control:
         sock = socket.socket(socket.AF_UNIX)
         old = os.umask(0o117)
         try:
-            sock.bind(str(self._path))
+            with within_reach(self._path) as name:
+                sock.bind(name)
         finally:
             os.umask(old)
         sock.listen(16)

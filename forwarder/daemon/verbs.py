@@ -48,6 +48,7 @@ class Verbs:
             "commands": {name: server.commands for name, server in node.servers.items()},
             "notifications": _notifications(node.dispatcher),
             "store": {name: dict(counts) for name, counts in node.msrap.counters.items()},
+            "kept": (await node.state.messages.kept())._asdict(),
             "waiting": {
                 "decisions": node.dispatcher.waiting,
                 "for agents": node.links.waiting,

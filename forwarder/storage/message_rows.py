@@ -48,6 +48,13 @@ class Submitted(NamedTuple):
     listkey: bytes | None = None
 
 
+class Kept(NamedTuple):
+    """Messages whose body is not freed, and their octets."""
+
+    messages: int
+    octets: int
+
+
 def insert(
     c: apsw.Connection,
     upload: Upload,
@@ -92,6 +99,10 @@ def taken(c: apsw.Connection, account: str) -> int:
         c.execute("SELECT coalesce(sum(size), 0) FROM message WHERE account=? AND freed IS NULL", (account,))
     )
     return int(octets)
+
+
+def kept(c: apsw.Connection) -> Kept:
+    return Kept(*next(c.execute("SELECT count(*), coalesce(sum(size), 0) FROM message WHERE freed IS NULL")))
 
 
 def within(c: apsw.Connection, envelope: Envelope, now: int) -> bool:

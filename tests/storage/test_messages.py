@@ -251,7 +251,9 @@ async def test_a_body_leaves_the_disk_ten_minutes_after_its_last_pin(house: Hous
     house.now += DAY
     await house.sweeping.sweep()
     assert await house.read(other) == BODY
+    assert await house.messages.kept() == (1, len(BODY))
     await house.messages.unpin(other, None)
+    assert await house.messages.kept() == (0, 0)
     house.now += 599
     await house.sweeping.sweep()
     assert len(house.files) == 1
