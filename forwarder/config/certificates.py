@@ -91,18 +91,16 @@ def look_at(context: ssl.SSLContext, certificate: Path) -> Seen:
     return Seen(names, ssl.cert_time_to_seconds(said["notAfter"]))
 
 
-def load_all(settings: Settings) -> list[ssl.SSLContext]:
-    """A context for each `[[tls]]`, in order. Raises ConfigErrors with all that is wrong about TLS."""
-    found: list[ssl.SSLContext] = []
+def require_all(settings: Settings) -> None:
+    """Before the daemon starts. Raises ConfigErrors with all that is wrong about TLS."""
     errors = [*_listeners(settings), *_authorities(settings)]
     for number, pair in enumerate(settings.tls):
         try:
-            found.append(load_pair(settings.path(pair.certificate), settings.path(pair.key)))
+            load_pair(settings.path(pair.certificate), settings.path(pair.key))
         except BadPair as bad:
             errors.append(_error(settings, ("tls", number, bad.key), str(bad)))
     if errors:
         raise ConfigErrors(errors)
-    return found
 
 
 def errors_and_warnings(settings: Settings, hosted: Collection[str]) -> Iterator[tuple[bool, ConfigError]]:

@@ -27,7 +27,9 @@ from forwarder.config.tables import (
     Table,
     validate,
 )
+from forwarder.model import Endpoint
 from forwarder.plugin import Duration, Size
+from forwarder.ports import ServiceName
 
 FILE = "forwarder.toml"
 ENVIRONMENT = "FORWARDER_CONFIG"
@@ -93,6 +95,21 @@ class Static(Table):
     msrap_tls: Listener | None = None
     rnaqp_tls: Listener | None = None
     msoap_tls: Listener | None = None
+
+    @property
+    def places(self) -> Mapping[ServiceName, Endpoint]:
+        """By label."""
+        found: dict[ServiceName, Endpoint | None] = {
+            "rnasp": self.rnasp,
+            "msrap": self.msrap,
+            "rnaqp": self.rnaqp,
+            "msoap": self.msoap,
+            "rnasps": self.rnasp_tls,
+            "msraps": self.msrap_tls,
+            "rnaqps": self.rnaqp_tls,
+            "msoaps": self.msoap_tls,
+        }
+        return {label: place for label, place in found.items() if place is not None}
 
 
 class Resolve(Table):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import ipaddress
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 
 import structlog
 import trio
@@ -25,18 +25,23 @@ from forwarder.agent.screens import Screens
 from forwarder.agent.tick import Tick
 from forwarder.config.accounts import AccountFiles
 from forwarder.config.addresses import AddressFiles
+from forwarder.config.certificates import believe, load_pair
 from forwarder.config.settings import Settings
 from forwarder.daemon.naming import Naming
 from forwarder.daemon.state import State
 from forwarder.daemon.strategies import InstalledStrategies, PluginSource
 from forwarder.model import Endpoint, Hop, Mailbox, Peer
-from forwarder.net.address_filter import AddressFilter
+from forwarder.net.address_filter import AddressFilter, may_log_in
+from forwarder.net.certificates import Certificates, Pair
 from forwarder.net.dial import Dialer
 from forwarder.net.locate import Locator
 from forwarder.net.resolve import Dns
 from forwarder.net.server import Limits, PduServer
 from forwarder.net.sessions import Pool
 from forwarder.net.sources import StoreSources
+from forwarder.net.tls import Trust, system_context, system_trust
+from forwarder.net.tls_policy import TlsPolicy
+from forwarder.plugin import Log
 from forwarder.plugins import Plugins
 from forwarder.ports import Clock, ServiceName
 from forwarder.services.msoap import Msoap, StoreRules
@@ -75,6 +80,7 @@ class Node:
     pulling: Pulling
     msrap: Msrap
     servers: Mapping[str, PduServer]
+    certificates: Certificates | None
 
 
 def build(
@@ -101,13 +107,16 @@ def build(
     dialer = Dialer(address_filter)
     locator = _locator(settings, address_filter)
     tick = Tick()
-    pool = Pool(dialer.connect, nursery, name=name)
+    trust = _trust(settings)
+    pool = Pool(dialer.connect, nursery, name=name, trust=trust)
     links = Links(locator, pool, tick, nursery)
 
-    clear_login = _clear_login(settings)
+    def clear_login(peer: Peer) -> bool:
+        return peer.tls or may_log_in(peer.address, network.clear_login)
+
     withdrawn = Withdrawn(state.messages, state.copies, lambda notification: sources.look(notification), clock)
     msrap = Msrap(state.messages, withdrawn, accounts, addresses, clear_login)
-    sources = StoreSources(locator, dialer.connect, time.monotonic, naming.ours, msrap)
+    sources = StoreSources(locator, dialer.connect, time.monotonic, naming.ours, msrap, trust)
     repeats = Repeats(name, state.secret, hops=limits.hops, remembered=limits.remembered, clock=clock)
 
     def hop(mailbox: Mailbox, how: int) -> Hop:
@@ -165,7 +174,7 @@ def build(
     courier.inner = dispatcher.receive_inner
     errands.perform = dispatcher.perform
     notifier = OwnNotifier(dispatcher, links, addresses, name=name)
-    sending = Sending(state.messages, notifier, locator, clock, naming.store_of)
+    sending = Sending(state.messages, notifier, locator, clock, naming.store_of, tells_tls=_tells_tls(settings))
 
     rules = StoreRules(_seconds(settings.store.lifetime), settings.store.max_size, settings.store.quota)
     session_limits = Limits(sessions, limits.sessions_per_address, submitters.exempt)
@@ -197,6 +206,7 @@ def build(
         pulling,
         msrap,
         servers,
+        _certificates(settings, log),
     )
 
 
@@ -224,27 +234,32 @@ def start(node: Node, nursery: trio.Nursery) -> None:
 
 
 def _locator(settings: Settings, address_filter: AddressFilter) -> Locator:
-    static = {
-        domain: {
-            service: (place.address, place.port)
-            for service in SERVICES
-            if (place := getattr(services, service)) is not None
-        }
-        for domain, services in settings.resolve.static.items()
-    }
-    names = Dns(settings.resolve.nameservers, settings.resolve.zones)
-    return Locator(address_filter, names, static=static, literals=settings.network.literals)
+    network, resolve = settings.network, settings.resolve
+    static = {domain: services.places for domain, services in resolve.static.items()}
+    names = Dns(resolve.nameservers, resolve.zones)
+    policy = TlsPolicy(frozenset(network.require_tls), frozenset(network.clear_fallback))
+    return Locator(address_filter, names, static=static, literals=network.literals, policy=policy)
 
 
-def _clear_login(settings: Settings) -> Callable[[Peer], bool]:
-    """Passwords without TLS: from loopback, and from where the node file allows (protocol 7.18)."""
-    allowed = settings.network.clear_login
+def _trust(settings: Settings) -> Trust:
+    """The system's authorities are read when the first TLS service is met, a file of our own now."""
+    if not settings.network.ca:
+        return system_trust
+    context = system_context()
+    believe(context, settings.path(settings.network.ca))
+    return lambda: context
 
-    def may(peer: Peer) -> bool:
-        address = ipaddress.ip_address(peer.address)
-        return address.is_loopback or any(address.version == net.version and address in net for net in allowed)
 
-    return may
+def _certificates(settings: Settings, log: Log) -> Certificates | None:
+    paths = [(pair.domains, settings.path(pair.certificate), settings.path(pair.key)) for pair in settings.tls]
+    pairs = [Pair(domains, cert, key, partial(load_pair, cert, key)) for domains, cert, key in paths]
+    return Certificates(pairs, log) if pairs else None
+
+
+def _tells_tls(settings: Settings) -> Callable[[str], bool]:
+    """Whether our notifications may say of a store's name that it serves TLS: it must have a certificate here."""
+    named = {domain for pair in settings.tls for domain in pair.domains} if settings.listen.msrap_tls else set()
+    return lambda store: store in named
 
 
 def _seconds(duration: timedelta) -> int:

@@ -19,6 +19,7 @@ from functools import partial
 import structlog
 import trio
 
+from forwarder.config.certificates import require_all
 from forwarder.config.lines import ConfigError, ConfigErrors
 from forwarder.config.settings import Settings
 from forwarder.daemon.build import SERVICES, Node, build, recall, start
@@ -46,7 +47,7 @@ log = structlog.get_logger("forwarder")
 
 async def serve(settings: Settings, *, ready: Callable[[], None] = lambda: None) -> None:
     """Runs until SIGTERM or SIGINT. Raises StateInUse, ConfigErrors, OSError before anything is served."""
-    _no_tls_yet(settings)
+    require_all(settings)
     plugins = load(settings.plugins.disable)
     for problem in plugins.problems:
         log.warning("plugin", plugin=problem.plugin, problem=problem.text)
@@ -71,7 +72,7 @@ async def _work(
     own = {endpoint for endpoints in doors.bound.values() for endpoint in endpoints}
     async with trio.open_nursery() as nursery:
         node = build(settings, plugins, state, nursery, partial(_is_own, own), sessions)
-        published = Published(settings, plugins, node.addresses, state.catalogue, doors.bound)
+        published = Published(settings, plugins, node.addresses, state.catalogue, doors.bound, node.keys)
         start(node, nursery)
         nursery.start_soon(published.run)
         nursery.start_soon(_chores, node)
@@ -84,14 +85,14 @@ class _Doors:
     """Listening sockets, by service."""
 
     def __init__(self) -> None:
-        self.listeners: dict[str, list[trio.SocketListener]] = {}
+        self.listeners: dict[str, list[trio.SocketListener]] = {}  # "rnasp", and "rnasp_tls" for its twin
         self.dns: list[DnsListener] = []
         self.bound: dict[str, list[Endpoint]] = {}
 
 
 async def _open_doors(settings: Settings) -> _Doors:
     doors = _Doors()
-    for name in SERVICES:
+    for name in (door for service in SERVICES for door in (service, f"{service}_tls")):
         listeners = [await _open(name, endpoint) for endpoint in getattr(settings.listen, name)]
         doors.listeners[name] = listeners
         doors.bound[name] = [bound(listener) for listener in listeners]
@@ -122,7 +123,8 @@ async def _serve(node: Node, published: Published, doors: _Doors, signals: Signa
     trusted = AnswerRate(PER_SECOND, node.settings.network.trusted)
     async with trio.open_nursery() as nursery:
         for name, server in node.servers.items():
-            nursery.start_soon(server.run, doors.listeners[name])
+            context = node.certificates.context if node.certificates else None
+            nursery.start_soon(server.run, doors.listeners[name], doors.listeners[f"{name}_tls"], context)
         nursery.start_soon(partial(serve_dns, published.answerer, doors.dns, rate=trusted))
         nursery.start_soon(control.run, control.listen())
         for name, endpoints in doors.bound.items():
@@ -194,13 +196,6 @@ def _settle_memory() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(GARBAGE_EVERY, 20, 20)
-
-
-def _no_tls_yet(settings: Settings) -> None:
-    for name in SERVICES:
-        if getattr(settings.listen, f"{name}_tls"):
-            text = "TLS listeners are not served by this version; remove the key"
-            raise ConfigErrors([ConfigError("forwarder.toml", 0, f"listen.{name}_tls", text)])
 
 
 def log_to_stderr() -> None:

@@ -63,10 +63,22 @@ class Verbs:
                 "agent queue": node.links.struck,
             },
             "catalogue": {"complete": node.state.catalogue.complete, "entries_at_last_sweep": self._published.swept},
-            "broken": {**self._published.errors, **{name: str(error) for name, error in node.addresses.broken.items()}},
+            "broken": {
+                **self._published.errors,
+                **{name: str(error) for name, error in node.addresses.broken.items()},
+                **self._certificates(),
+            },
             "plugins": {name: {"faults": f.times, "last": f.last} for name, f in node.plugins.faults.items()},
             "plugin_problems": [f"{problem.plugin}: {problem.text}" for problem in node.plugins.problems],
         }
+
+    def _certificates(self) -> Mapping[str, str]:
+        """Pairs that changed and do not load."""
+        certificates = self._node.certificates
+        if certificates is None:
+            return {}
+        certificates.look()
+        return certificates.broken
 
     async def reload(self, asked: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
         """The address, domain and account files count at once; of the node file what is read at each use does."""

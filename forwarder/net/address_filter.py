@@ -83,6 +83,12 @@ class AddressFilter:
         return self.refusal(endpoint) is None
 
 
+def may_log_in(address: str, allowed: Sequence[Network]) -> bool:
+    """Whether a password may travel to or from there without TLS: loopback, and `[network] clear_login` (7.18)."""
+    there = ipaddress.ip_address(address)
+    return there.is_loopback or any(there.version == net.version and there in net for net in allowed)
+
+
 def _closed(address: Address) -> str | None:
     for network, what in _CLOSED:
         if address in network:

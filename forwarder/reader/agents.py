@@ -62,7 +62,7 @@ async def clear(calls: Calls, notebook: Notebook, me: Me, numbers: Iterable[int]
         if not cursors:
             continue
         with _noting(faults, agent.name):
-            async with calls.own(agent.rnaqp, "rnaqp", agent) as talk:
+            async with calls.own(agent.where, "rnaqp", agent) as talk:
                 for some in _portions(cursors):
                     expect(await talk.ask(Clear(some)), Cleared, agent.name)
                     notebook.told(agent.name, some)
@@ -96,13 +96,13 @@ async def _poll_agent(calls: Calls, notebook: Notebook, agent: AgentAccount) -> 
     now = int(calls.now())
     if not notebook.is_legacy(agent.name, now):
         try:
-            async with calls.own(agent.rnaqp, "rnaqp", agent) as talk:
+            async with calls.own(agent.where, "rnaqp", agent) as talk:
                 return await _peek(talk, notebook, agent)
         except Refused as refused:
             if not refused.legacy:
                 raise
             notebook.legacy(agent.name, now)
-    async with calls.own(agent.rnaqp, "rnaqp", agent) as talk:
+    async with calls.own(agent.where, "rnaqp", agent) as talk:
         await _retrieve_and_clear(talk, notebook, agent)
     return None
 
@@ -131,7 +131,7 @@ async def _retrieve_and_clear(talk: Talk, notebook: Notebook, agent: AgentAccoun
 
 
 async def _poll_list(calls: Calls, notebook: Notebook, entry: ListAccount) -> None:
-    async with calls.own(entry.msrap, "msrap", entry) as talk:
+    async with calls.own(entry.where, "msrap", entry) as talk:
         for _ in range(PAGES):
             begin = notebook.begintime(entry.name)
             page = expect(await talk.ask(ScanList(entry.name, begin)), Scanned, f"list {entry.name}")

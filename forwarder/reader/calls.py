@@ -18,9 +18,10 @@ import trio
 
 from forwarder.config.tables import HostPort
 from forwarder.model import Endpoint, Notification
+from forwarder.net.sources import place_of
 from forwarder.plugin import PeerError
 from forwarder.ports import Agent, Clock, Gone, Locator, NoService, ServiceName
-from forwarder.reader.me import Login
+from forwarder.reader.me import Login, Where
 from forwarder.wire.rnaqp import Authenticate, Authenticated
 
 T = TypeVar("T")
@@ -53,18 +54,27 @@ class Refused(PeerError):
 
 @dataclass(frozen=True, slots=True)
 class Calls:
-    """What the talks need of the world. connect_own: to services of mine, unfiltered; connect: to stores."""
+    """What the talks need of the world. connect_own: to services of mine, unfiltered; connect: to stores.
+
+    clear_login: whether a password may go to this address without TLS.
+    """
 
     connect_own: Connect
     connect: Connect
     locator: Locator
     now: Clock
     password: Callable[[Login], str]
+    clear_login: Callable[[str], bool]
 
     @asynccontextmanager
-    async def own(self, where: HostPort, service: ServiceName, me: Login) -> AsyncIterator[Talk]:
-        """A session with a service of mine at "host:port", logged in if I have an account there."""
-        async with _open(self.connect_own, await resolve(where), service) as talk:
+    async def own(self, where: Where, service: ServiceName, me: Login) -> AsyncIterator[Talk]:
+        """A session with a service of mine, logged in if I have an account there. Raises PeerError."""
+        agent = (await resolve(where.place))._replace(name=where.name, tls=where.tls)
+        safe = where.tls or all(self.clear_login(endpoint.address) for endpoint in agent.endpoints)
+        if me.account is not None and not safe:
+            text = f"the password would go to {where} in clear: use {service}_tls, or allow it by [network] clear_login"
+            raise NoService("forbidden", text)
+        async with _open(self.connect_own, agent, service) as talk:
             if me.account is not None:
                 login = Authenticate(me.account, self.password(me))
                 expect(await talk.ask(login), Authenticated, f"{me.account} at {where}")
@@ -73,10 +83,7 @@ class Calls:
     @asynccontextmanager
     async def store(self, notification: Notification) -> AsyncIterator[Talk]:
         """A session with the store that a notification names."""
-        clear = notification.storeclear
-        if not clear.domain and not clear.literals:
-            raise NoService("noservice", f"{notification.store or 'the store'} offers no service without TLS")
-        async with _open(self.connect, await self.locator.place(clear, "msrap"), "msrap") as talk:
+        async with _open(self.connect, await self.locator.place(*place_of(notification)), "msrap") as talk:
             yield talk
 
 

@@ -43,11 +43,11 @@ class Originator:
 
     def __init__(self, calls: Calls, store: StoreAccount) -> None:
         self._calls, self._store = calls, store
-        self.name = f"{store.account} at {store.msoap}"
-        self._who = f"the store at {store.msoap}"
+        self.name = f"{store.account} at {store.where}"
+        self._who = f"the store at {store.where}"
 
     def _session(self) -> AbstractAsyncContextManager[Talk]:
-        return self._calls.own(self._store.msoap, "msoap", self._store)
+        return self._calls.own(self._store.where, "msoap", self._store)
 
     async def submit(self, recipients: Sequence[Mailbox], message: bytes, lifetime: int) -> Submitted:
         """lifetime in seconds. Nothing is submitted if no recipient is acceptable. Raises PeerError."""

@@ -68,7 +68,7 @@ class Stores:
         entry = self._me.list_named(item.list or "")
         if entry is None:
             raise NoService("noservice", f"the list {item.list} is no more in {self._me.file}")
-        async with self._calls.own(entry.msrap, "msrap", entry) as talk:
+        async with self._calls.own(entry.where, "msrap", entry) as talk:
             yield talk
 
     async def alive(self, item: Item) -> bool:

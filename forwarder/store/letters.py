@@ -38,12 +38,13 @@ def copied(
     )
 
 
-def addressed(due: Due, store: str) -> bytes:
-    """The TLV that goes out for a key. store: the domain that our notifications name."""
+def addressed(due: Due, store: str, *, tls: bool = False) -> bytes:
+    """The TLV that goes out for a key. store: the domain that our notifications name; tls: and name over TLS too."""
     blank = decode_notification(due.letter)
     return encode_notification(
         blank._replace(
             storeclear=ServiceLocation(store),
+            storessl=ServiceLocation(store) if tls else None,
             recipient=due.recipient,
             identifier=due.identifier,
             original=due.original or blank.original,

@@ -36,7 +36,8 @@ log = structlog.get_logger("forwarder.store")
 
 
 class Sending:
-    """`run` is its one task. store_of: the domain that notifications of this sender name as their store."""
+    """`run` is its one task. store_of: the domain that notifications of this sender name as their store; tells_tls:
+    whether they say that it serves TLS."""
 
     def __init__(
         self,
@@ -47,6 +48,7 @@ class Sending:
         store_of: Callable[[str], str],
         *,
         redirects: bool = True,
+        tells_tls: Callable[[str], bool] = lambda _: False,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._messages = messages
@@ -55,6 +57,7 @@ class Sending:
         self._clock = clock
         self._store_of = store_of
         self._redirects = redirects
+        self._tells_tls = tells_tls
         self._jitter = jitter
         self._busy: dict[int, str] = {}
         self._freed = trio.Event()
@@ -130,7 +133,8 @@ class Sending:
                 rna = itself[0].rna
             elif await self._messages.hand_on(due.number, [_child(due, record) for record in targets], None):
                 return None
-        octets = addressed(due, self._store_of(sender_of(due)))
+        store = self._store_of(sender_of(due))
+        octets = addressed(due, store, tls=self._tells_tls(store))
         follow = self._redirects and due.follow
         outcome = await self._notifier.notify(due.recipient, octets, rna=rna, redirect=follow)
         return await self._judge(due, outcome)

@@ -192,9 +192,13 @@ def person(tmp_path: Path) -> Me:
     )
 
 
+def _anywhere(address: str) -> bool:
+    return True
+
+
 @pytest.fixture
 def desk(world: World, person: Me) -> Iterator[Desk]:
-    calls = Calls(world.connect, world.connect, world, lambda: world.clock, person.password)  # type: ignore[arg-type]
+    calls = Calls(world.connect, world.connect, world, lambda: world.clock, person.password, _anywhere)  # type: ignore[arg-type]
     notebook = Notebook(person.notebook)
     yield Desk(person, notebook, calls)
     notebook.close()
