@@ -37,6 +37,7 @@ from forwarder.plugin import (
 SLOWEST = 0.05  # seconds of one plan
 REST = 20  # a slow strategy rests so many times what it took
 HARM = (Exception, SystemExit)  # what a plugin's code may throw at us; Cancelled and Ctrl-C pass
+PLANS = 10_000  # found lawful and kept: they are frozen
 WORK_DEADLINE = 300.0  # seconds of one work(); it is called again
 
 
@@ -54,6 +55,7 @@ class Guard:
         self.faults: dict[str, Faults] = {}
         self._owners: WeakKeyDictionary[type, str] = WeakKeyDictionary()
         self._resting: dict[str, float] = {}
+        self._lawful: dict[int, Plan] = {}
 
     def plan(self, strategy: Strategy, case: Case, log: Log) -> Plan:
         """The strategy's plan; Defer(32) if it raises, is unlawful (`laws`), or takes over 50 ms twice running.
@@ -70,10 +72,20 @@ class Guard:
                 plan = strategy.plan(case)
                 if (took := time.perf_counter() - start) > SLOWEST:
                     return self._slow(strategy, took, log)
+            if id(plan) in self._lawful:
+                return plan
             wrong = unlawful(plan)
         except HARM as error:
             wrong = f"raised {told(error)}"
-        return plan if wrong is None else self._defer(strategy, wrong, log)
+        return self._keep_lawful(plan) if wrong is None else self._defer(strategy, wrong, log)
+
+    def _keep_lawful(self, plan: Plan) -> Plan:
+        """A strategy that answers with one and the same plan need not have it checked each time."""
+        if not plan.remember:
+            if len(self._lawful) >= PLANS:
+                self._lawful.clear()
+            self._lawful[id(plan)] = plan
+        return plan
 
     async def work(self, strategy: Strategy, case: Case, work: Work, log: Log) -> Plan | Again | None:
         """The plugin's own deed. Raises PeerError, also for a fault of the plugin: then it is owed another try.

@@ -180,8 +180,7 @@ class Dispatcher:
         store = notification.store
         if not self._literals and not notification.storeclear.domain and not _tls_domain(notification):
             return Outcome(REFUSED, text="stores named by address are not accepted")
-        now = item.at.timestamp()
-        if notification.expires is not None and notification.expires <= now:
+        if notification.expires is not None and notification.expires <= item.at.timestamp():
             return Outcome(EXPIRED)
         if loop := self._repeats.loop(notification, entry.folded):
             return loop
@@ -190,7 +189,7 @@ class Dispatcher:
             return IN_FLIGHT
         if untold := self._repeats.untold(identity):
             return untold
-        if rest := at_rest(route, item.at):
+        if not entry.always_on and (rest := at_rest(route, item.at)):
             return rest
         item.identity = identity
         self._repeats.under_way.add(identity)
@@ -219,7 +218,8 @@ class Dispatcher:
         return False
 
     def _case(self, item: Item, entry: Entry) -> Case:
-        earlier = self._performer.earlier(item.identity)
+        taken = self._repeats.taken(item.identity) if item.identity is not None else None
+        earlier = self._performer.earlier(taken) if taken is not None else ()
         return Case(item.notification, entry.route, item.peer, item.at, earlier, entry.memory)
 
     # -- what waits for files

@@ -15,7 +15,7 @@ from datetime import datetime
 from forwarder.agent.courier import Courier
 from forwarder.agent.item import Item
 from forwarder.agent.links import Links, QueueFull
-from forwarder.agent.repeats import FRESH, Identity, Repeats, hops_of
+from forwarder.agent.repeats import FRESH, Repeats, Taken, hops_of
 from forwarder.agent.routes import RESENT, SHARED, Cold, Expansion, Fresh, Leg, Routes
 from forwarder.agent.tick import Tick
 from forwarder.model import Endpoint, Mailbox, Outcome, Redirect
@@ -81,6 +81,11 @@ class Performer:
 
     def perform(self, item: Item, plan: Plan, fresh: Fresh) -> Cold | None:
         """Starts every step; the item ends when all have. Cold: nothing was done yet, read these first."""
+        if item.verdict is None and item.entry is not None:
+            leg = self._routes.straight(item.entry, plan)
+            if leg is not None:
+                self._pass_on(item, leg, RESENT, False, item.end)
+                return None
         deeds: list[tuple[Step, Expansion]] = []
         for step in plan.steps:
             expansion = NOWHERE
@@ -98,14 +103,15 @@ class Performer:
         for step, expansion in deeds:
             if type(step) is Resend:
                 self._resend(item, step, expansion)
+                if len(deeds) == 1 and not (step.sticky or step.chains or plan.remember) and item.entry is not None:
+                    self._routes.remember_straight(item.entry, plan, expansion)
             else:
                 self._do(item, step)
         return None
 
-    def earlier(self, identity: Identity | None) -> tuple[Mailbox, ...]:
+    def earlier(self, taken: Taken) -> tuple[Mailbox, ...]:
         """Where this key went before, for a strategy that sticks to its choice."""
-        taken = self._repeats.taken(identity) if identity is not None else None
-        return self._courier.earlier(taken.debt) if taken is not None and taken.debt else ()
+        return self._courier.earlier(taken.debt) if taken.debt else ()
 
     def _do(self, item: Item, step: Step) -> None:
         if type(step) is Deposit:

@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from forwarder.model import Hop, Mailbox, Outcome, Route
-from forwarder.plugin import Strategy
+from forwarder.plugin import Plan, Strategy
 from forwarder.ports import Addresses, Answer, Broken, Found, Memories, Nobody, Strategies
 from forwarder.wire.notification import hop_tlv, original_tlv, recipient_tlv
 from forwarder.wire.outcome import ACCEPTED, DEFERRED, LOOP, NOUSER, REFUSED
@@ -58,6 +58,14 @@ class _Kept(NamedTuple):
     expansion: Expansion
 
 
+class Straight(NamedTuple):
+    """This very plan means: to this one foreign target. True while the generation lasts (nothing of it is hosted)."""
+
+    plan: Plan
+    generation: int
+    leg: Leg
+
+
 class Entry:
     """A mailbox as received, compiled: its route, strategies made, and what we add to a notification kept ready."""
 
@@ -70,12 +78,16 @@ class Entry:
         "folded",
         "memory",
         "original",
+        "always_on",
         "route",
+        "straight",
         "strategies",
     )
 
     def __init__(self, mailbox: Mailbox, route: Route, memory: dict[str, bytes], name: str, mark: bytes) -> None:
         self.route = route
+        self.always_on = route.state == "on" and route.expires is None
+        self.straight: Straight | None = None
         self.folded = mailbox.folded
         self.original = original_tlv(mailbox)
         self.strategies: dict[str, Strategy] = {}
@@ -179,6 +191,18 @@ class Routes:
         until = now + NESTED_TRUSTED if walk.nested else math.inf
         entry.expansions[to] = _Kept(self._addresses.generation, until, expansion)
         return expansion
+
+    def straight(self, entry: Entry, plan: Plan) -> Leg | None:
+        """The one foreign target that this very plan is known to go to."""
+        known = entry.straight
+        if known is None or known.plan is not plan or known.generation != self._addresses.generation:
+            return None
+        return known.leg
+
+    def remember_straight(self, entry: Entry, plan: Plan, expansion: Expansion) -> None:
+        """So that the next notification with this plan, all of it one Resend that sticks to nothing, goes straight."""
+        if len(expansion.legs) == 1 and expansion.legs[0].paths == ((),) and not expansion.legs[0].leaf:
+            entry.straight = Straight(plan, self._addresses.generation, expansion.legs[0])
 
     def _expansion(self, route: Route, walk: _Walk) -> Expansion:
         if walk.circle:

@@ -36,17 +36,21 @@ class Type(NamedTuple):
 class Memo(dict[bytes, T], Generic[T]):
     """Values by the octets of their content: what comes again is not decoded again (speed 6).
 
-    Bounded: MEMO_COUNT entries of at most MEMO_OCTETS octets each; when full it starts anew.
+    Bounded: so many entries of at most so many octets each; when full it starts anew.
     """
 
-    def __init__(self, decode: Callable[[bytes, int, int], T]) -> None:
+    def __init__(
+        self, decode: Callable[[bytes, int, int], T], count: int = MEMO_COUNT, octets: int = MEMO_OCTETS
+    ) -> None:
         super().__init__()
         self._decode = decode
+        self._count = count
+        self._octets = octets
 
     def __missing__(self, content: bytes) -> T:
         value = self._decode(content, 0, len(content))
-        if len(content) <= MEMO_OCTETS:
-            if len(self) >= MEMO_COUNT:
+        if len(content) <= self._octets:
+            if len(self) >= self._count:
                 self.clear()
             self[content] = value
         return value

@@ -33,7 +33,7 @@ async def test_one_mailbox_in_fifty_that_answers_after_a_second_does_not_hold_up
     async with trio.open_nursery() as clients:
         for number in range(50):
             clients.start_soon(client, number)
-    assert sorted(took)[len(took) // 2] < 0.03
+    assert sorted(took)[len(took) // 2] < 0.035  # three looks of the clock, at most
     assert sum(1 for seconds in took if seconds > 0.5) <= 2 * 49
 
 
