@@ -9,7 +9,7 @@ from forwarder.cli.errors import No
 from forwarder.demo.shell import Shell, until
 from forwarder.demo.world import FORWARDER, RECIPIENTS, SENDER
 
-SETTLE_SECONDS = 8.0
+SETTLE_SECONDS = 15.0
 
 
 class Figures(NamedTuple):

@@ -38,7 +38,7 @@ def print_table(console: Console, passages: Sequence[Passage]) -> None:
     heading(console, f"What happened to the letter, by its address at {POBOX}")
     table = Table(box=box.SIMPLE_HEAD, header_style="bold", padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     for title in COLUMNS:
-        table.add_column(title, no_wrap=True)
+        table.add_column(title, overflow="fold")
     for passage in passages:
         table.add_row(*map(Text, _cells(passage)))
     console.print(table)

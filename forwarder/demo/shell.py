@@ -22,7 +22,7 @@ from forwarder.cli import INTERRUPTED, main
 from forwarder.cli.errors import No
 
 PROGRAM = (sys.executable, "-P", "-m", "forwarder")
-COLUMNS = 100
+COLUMNS = 92
 TOGETHER_SECONDS = 30.0
 POLL = 0.02
 """Seconds between two looks at something awaited."""
@@ -37,7 +37,7 @@ class Shell:
 
     def run(self, *words: str, stdin: str | None = None, show: bool = False) -> str:
         """One verb; what it printed. stdin: a file. show: its output is printed too. Raises No where it fails."""
-        self._prompt(_line(words) + (f" < {stdin}" if stdin else ""))
+        self._prompt(*_typed(words), *([f"< {stdin}"] if stdin else []))
         code, out, err = _call(words, stdin)
         if code:
             raise No(f"forwarder demo: `{_line(words)}` ended with {code}: {err.strip() or out.strip()}")
@@ -49,7 +49,7 @@ class Shell:
         """What a verb prints as JSON; None where it says no. Printed only the first time."""
         if _line(words) not in self._watched:
             self._watched.add(_line(words))
-            self._prompt(_line(words))
+            self._prompt(*_typed(words))
         code, out, _ = _call(words, None)
         return None if code else json.loads(out)
 
@@ -83,8 +83,8 @@ class Shell:
         for line in text.splitlines():
             self._say(f"  {line}")
 
-    def _prompt(self, line: str) -> None:
-        first, *rest = _wrapped(line)
+    def _prompt(self, *typed: str) -> None:
+        first, *rest = wrapped(typed)
         self._say(f"$ {first}")
         for more in rest:
             self._say(f">   {more}")
@@ -109,21 +109,26 @@ def _start(words: Sequence[str], *, stdout: int, stderr: int | None = None) -> s
     return subprocess.Popen([*PROGRAM, *words], stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr)  # noqa: S603  # our words
 
 
+def _typed(words: Sequence[str]) -> list[str]:
+    return ["forwarder", *map(shlex.quote, words)]
+
+
 def _line(words: Sequence[str]) -> str:
-    return shlex.join(["forwarder", *words])
+    return " ".join(_typed(words))
 
 
-def _wrapped(line: str) -> list[str]:
-    """Broken before options, with a backslash at each end but the last."""
-    if len(line) <= COLUMNS:
-        return [line]
-    lines = [""]
-    for part in line.replace(" --", "\n--").split("\n"):
-        if lines[-1] and len(lines[-1]) + len(part) > COLUMNS - 6:
-            lines.append(part)
+def wrapped(typed: Sequence[str]) -> list[str]:
+    """A line, broken where it is long, with a backslash at each end but the last. Options keep their values."""
+    lines, before = [""], ""
+    for number, word in enumerate(typed):
+        unit = " ".join(typed[number : number + 2]) if word.startswith("--") else word
+        long = len(f"{lines[-1]} {unit}") > COLUMNS
+        if long and lines[-1] and not before.startswith("--"):
+            lines.append(word)
         else:
-            lines[-1] = f"{lines[-1]} {part}".strip()
-    return [f"{each} \\" for each in lines[:-1]] + lines[-1:]
+            lines[-1] = f"{lines[-1]} {word}".strip()
+        before = word
+    return [f"{line} \\" for line in lines[:-1]] + lines[-1:]
 
 
 def _call(words: Sequence[str], stdin: str | None) -> tuple[int, str, str]:

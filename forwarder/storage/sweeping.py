@@ -17,7 +17,7 @@ import trio
 from forwarder.ports import Clock
 from forwarder.storage import keys
 from forwarder.storage.bodies import Bodies
-from forwarder.storage.database import Database
+from forwarder.storage.database import Database, DatabaseBusy, DatabaseClosed
 from forwarder.store.machine import Event
 
 GRACE = 600
@@ -30,7 +30,7 @@ log = structlog.get_logger("forwarder.store")
 
 
 class Sweeping:
-    """`run` sweeps at start and every hour."""
+    """`run` sweeps at start and every hour, until the database is closed."""
 
     def __init__(self, database: Database, bodies: Bodies, clock: Clock) -> None:
         self._database = database
@@ -41,7 +41,9 @@ class Sweeping:
         while True:
             try:
                 await self.sweep()
-            except (OSError, apsw.Error) as error:
+            except DatabaseClosed:
+                return
+            except (OSError, apsw.Error, DatabaseBusy) as error:
                 log.error("sweep failed", error=repr(error))
             await trio.sleep(EVERY)
 

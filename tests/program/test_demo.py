@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,7 @@ import pytest
 PROGRAM = [sys.executable, "-P", "-m", "forwarder"]
 SCRIPT = "#!/bin/sh\nexec '{python}' -P -m forwarder \"$@\"\n"
 PATIENCE = 60.0
+pytestmark = pytest.mark.timeout(300)
 NODES = ("acme", "pobox", "isp")
 
 MUST = """\
@@ -49,10 +50,10 @@ def _alone() -> Iterator[None]:
         yield
 
 
-def start(folder: Path, *options: str) -> subprocess.Popen[str]:
+def start(folder: Path, *options: str, program: Sequence[str] = (*PROGRAM, "demo")) -> subprocess.Popen[str]:
     environment = {**os.environ, "TMPDIR": str(folder), "COLUMNS": "80"}
     return subprocess.Popen(
-        [*PROGRAM, "demo", *options],
+        [*program, *options],
         env=environment,
         cwd=folder,
         text=True,
@@ -190,6 +191,51 @@ def test_what_it_prints_can_be_typed(tmp_path: Path) -> None:
     assert len(saved) == 10
     assert all(file.read_bytes() == letter for file in saved)
     assert letter.count(b"\r\n") == letter.count(b"\n") > 20
+
+
+EXPECTS_TOO_LITTLE = """
+import sys
+from forwarder.cli import main
+from forwarder.demo import figures, mail
+figures.SETTLE_SECONDS = mail.SETTLE_SECONDS = 1.0
+mail.WAYS = tuple(way._replace(fetched=0) if way.local == "repush" else way for way in mail.WAYS)
+sys.exit(main(["demo"]))
+"""
+
+
+def test_what_is_not_as_it_must_be_is_said_and_is_a_failure(tmp_path: Path) -> None:
+    running = start(tmp_path, program=(sys.executable, "-P", "-c", EXPECTS_TOO_LITTLE))
+    printed, err = running.communicate(timeout=PATIENCE)
+    assert (running.returncode, err) == (1, "")
+    wrong = {line.removeprefix("WRONG  ") for line in printed.splitlines() if line.startswith("WRONG")}
+    assert "repush@pobox.example: from sender: 1 where 0 is due" in wrong
+    assert "repush@pobox.example: the store calls it readall, not unread, before it is read" in wrong
+    assert all(line.startswith("repush@") for line in wrong), "the others are as they must be"
+    assert "Every line is as it must be" not in printed
+
+
+SOMEBODY_IS_QUICKER = """
+import socket, sys
+from forwarder.cli import main
+from forwarder.demo import world
+first, taken_by_us = world.place, []
+def place(number, *, usual, taken):
+    found = first(number, usual=usual, taken=taken)
+    if usual and number == 2:
+        taken_by_us.append(socket.create_server((found.address, found.ports["rnasp"])))
+    return found
+world.place = place
+sys.exit(main(["demo"]))
+"""
+
+
+def test_a_port_that_somebody_takes_meanwhile_is_no_failure(tmp_path: Path) -> None:
+    running = start(tmp_path, program=(sys.executable, "-P", "-c", SOMEBODY_IS_QUICKER))
+    printed, err = running.communicate(timeout=PATIENCE)
+    assert (running.returncode, err) == (0, "")
+    assert "Somebody took a port meanwhile: once more, on others." in printed
+    assert "Every line is as it must be" in printed
+    assert list(tmp_path.iterdir()) == []
 
 
 def alive(pids: list[int]) -> list[int]:

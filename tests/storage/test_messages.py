@@ -262,6 +262,13 @@ async def test_a_body_leaves_the_disk_ten_minutes_after_its_last_pin(house: Hous
     assert house.files == []
 
 
+async def test_sweeping_ends_with_the_database_and_fails_nobody(house: House) -> None:
+    await house.submit(BRIAN)
+    await house.database.close()
+    with trio.fail_after(10):
+        await house.sweeping.run()
+
+
 async def test_a_lifetime_ends_to_the_second_with_or_without_a_sweep(house: House) -> None:
     (key,) = (await house.submit(BRIAN, lifetime=1000)).keys
     house.now += 999
