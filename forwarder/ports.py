@@ -364,6 +364,14 @@ class Ledger(Memories, Protocol):
 
     async def debt(self, number: int) -> Debt | None: ...
 
+    async def recipients(self, since: int) -> Sequence[Mailbox]:
+        """Mailboxes that debts of kind "resend" accepted since then were for."""
+        ...
+
+    async def debts_for(self, recipient: Mailbox, since: int, after: int, limit: int) -> Sequence[Debt]:
+        """Those of one of them, open or closed, in order of their numbers, from the one after `after` on."""
+        ...
+
     async def sights(self, since: int) -> Sequence[Sight]: ...
 
     async def forget(self, before: int) -> int:
@@ -564,6 +572,20 @@ class Copies(Protocol):
     async def paid(self, number: int, *, silence: bool, unpin: bool) -> None: ...
 
     async def postpone(self, number: int, seconds: int) -> None: ...
+
+
+class CopyMembers(Protocol):
+    """Who has keys of the copies of an address."""
+
+    async def held(self) -> Sequence[tuple[Mailbox, bytes]]:
+        """Addresses with copies that somebody may still read, each with the source's notification of one of them."""
+        ...
+
+    async def change_members(
+        self, address: Mailbox, entry: str, to: Collection[Mailbox], readers: Collection[str]
+    ) -> tuple[int, int]:
+        """Keys for who is new to the address's open copies, no more notifying of who left; how many, after COMMIT."""
+        ...
 
 
 class PullOrder(NamedTuple):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import count
 
 import trio
@@ -17,7 +17,7 @@ import trio
 from forwarder.agent.errands import Errands
 from forwarder.agent.item import Item
 from forwarder.agent.links import Links
-from forwarder.agent.owed import DAILY, Member, Owed, Status, members_state
+from forwarder.agent.owed import DAILY, Changed, Member, Owed, Status, members_state
 from forwarder.agent.repeats import Repeats
 from forwarder.agent.routes import Entry, Leg
 from forwarder.model import Hop, Mailbox, Notification, Outcome
@@ -116,18 +116,52 @@ class Courier:
         owed = Owed.unpack(debt, notification)
         if entry is not None:
             owed.original, owed.hop = entry.original, entry.hop(self._clock(), owed.how)
-        self._owed[debt.number] = owed
+        self._open(owed)
+
+    def _open(self, owed: Owed) -> None:
+        self._owed[owed.debt.number] = owed
         for member in owed.members:
             if member.status is Status.OWED:
                 self._ready.append((owed, member))
             elif member.status is Status.TAKEN and member.due:
-                self._at(member.due, debt.number)
+                self._at(member.due, owed.debt.number)
         self._pump()
 
     async def load(self) -> None:
         """At start: whatever is open, due at once."""
         for debt in await self._ledger.open_debts():
             self.take(debt, decode_notification(debt.octets))
+
+    # -- members that come and go
+
+    def holds(self, number: int) -> bool:
+        """Whether it is under way: then its row is behind what is here."""
+        return number in self._owed
+
+    def change_members(self, debt: Debt, notification: Notification, legs: Sequence[Leg], *, gone: bool) -> Changed:
+        """A row of kind "resend", and its members as they are now. gone: its store has it no more."""
+        known = self._owed.get(debt.number)
+        owed = known or Owed.unpack(debt, notification)
+        if gone:
+            if known is not None:
+                known.closed = True
+                self._write(known)
+            return Changed()
+        joined, left = owed.change(legs)
+        if not joined and not left:
+            return Changed()
+        self._ready = deque(pair for pair in self._ready if pair[1] not in left)
+        self._finals.pop(debt.number, None)
+        if known is None and not joined:  # closed: only its record changes
+            self._ledger.settle_soon(debt.number, owed.pack(), closed=not debt.open)
+        elif known is None:
+            self._ledger.settle_soon(debt.number, owed.pack(), closed=False)
+            self._open(owed)
+        else:
+            self._ready.extend((owed, member) for member in joined)
+            self._write(owed)
+            self._pump()
+        return Changed(len(joined), len(left))
 
     def final(self, number: int) -> Outcome | None:
         """The outcome of a debt whose every target ended for good, to be told at the store's next repeat (5.3 iii)."""
@@ -195,6 +229,9 @@ class Courier:
     def _told(self, owed: Owed, member: Member, answer: Outcome | PeerError) -> None:
         member.out = False
         self._out -= 1
+        if member not in owed.members:  # he left meanwhile
+            self._pump()
+            return
         now = self._clock()
         if isinstance(answer, PeerError):
             asked = 86400 if isinstance(answer, NoService) and answer.kind == "baddomain" else None
@@ -299,7 +336,7 @@ class Courier:
                 member.due = self._clock() + DAILY
                 self._settle(owed, member)
             return
-        self._ready.extend((owed, member) for member in members)
+        self._ready.extend((owed, member) for member in members if member in owed.members)
         self._pump()
 
     # -- octets

@@ -13,7 +13,7 @@ import trio
 from forwarder.agent.item import Item
 from forwarder.agent.routes import SHARED
 from forwarder.agent.tick import Tick
-from forwarder.model import Notification, Outcome, Peer, parse_mailbox
+from forwarder.model import Mailbox, Notification, Outcome, Peer, parse_mailbox
 from forwarder.plugin import Again, Case, Log, PeerError, Plan, Pull, Work
 from forwarder.ports import Addresses, Clock, Debt, Ledger, Puller, PullOrder, Strategies
 from forwarder.wire.outcome import ACCEPTED, DEFERRED, REFUSED, code_class
@@ -24,7 +24,10 @@ Perform = Callable[[Case, Plan, Callable[[Outcome], None]], None]
 
 
 class Errands:
-    """`perform` does the plan that a Work led to; the dispatcher gives it when it is built."""
+    """`perform` does the plan that a Work led to; the dispatcher gives it when it is built.
+
+    `pulled` hears of each pull that ended: its address, and when its order was accepted.
+    """
 
     def __init__(
         self,
@@ -51,6 +54,7 @@ class Errands:
         self._log = log
         self._limiter = trio.CapacityLimiter(PULLS_AT_ONCE)
         self.perform: Perform | None = None
+        self.pulled: Callable[[Mailbox, int], None] = _unheard
         self.waiting = 0
 
     def at_tick(self, call: Callable[[], None]) -> None:
@@ -146,7 +150,9 @@ class Errands:
             state["keep"],
             shared=any(hop.how == SHARED for hop in notification.trace),
         )
-        return await self._puller.pull(order), 0.0
+        outcome = await self._puller.pull(order)
+        self.pulled(order.address, debt.accepted)
+        return outcome, 0.0
 
     async def _work(self, debt: Debt, notification: Notification, state: Any) -> tuple[Outcome, float]:
         route = await self._addresses.entry(debt.entry)
@@ -184,6 +190,10 @@ class Errands:
         """Looks at the clock each hour: it may be turned, and a sleep of years is none."""
         while (wait := due - self._clock()) > 0:  # noqa: ASYNC110  # nobody could set an event
             await trio.sleep(min(wait, 3600.0))
+
+
+def _unheard(address: Mailbox, accepted: int) -> None:
+    """Until somebody listens."""
 
 
 def _pack(**state: Any) -> bytes:

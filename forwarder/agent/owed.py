@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from enum import IntEnum
+from typing import NamedTuple
 
 from forwarder.agent.routes import RESENT, SHARED, Leg
 from forwarder.model import Mailbox, Notification, Outcome, parse_mailbox
@@ -55,6 +57,13 @@ class Member:
         self.status, self.code, self.due = Status.REFUSED, code, 0.0
 
 
+class Changed(NamedTuple):
+    """How many members came and went."""
+
+    joined: int = 0
+    left: int = 0
+
+
 class Owed:
     """A debt of kind "resend" in memory."""
 
@@ -73,6 +82,21 @@ class Owed:
     @property
     def repeats_end(self) -> float:
         return self.debt.accepted + REPEATS_END
+
+    def strangers(self, legs: Sequence[Leg]) -> list[Leg]:
+        """Those that are no members of it."""
+        known = {member.mailbox.folded for member in self.members}
+        return [leg for leg in legs if leg.mailbox.folded not in known]
+
+    def change(self, legs: Sequence[Leg]) -> tuple[list[Member], list[Member]]:
+        """These are the members from now on: who joined, owed it all, and who left. The key stays shared."""
+        joined = [Member(leg.mailbox) for leg in self.strangers(legs)]
+        staying = {leg.mailbox.folded for leg in legs}
+        left = [member for member in self.members if member.mailbox.folded not in staying]
+        if joined or left:
+            self.members = [member for member in self.members if member not in left] + joined
+            self.how, self.hop = SHARED, None
+        return joined, left
 
     def pack(self) -> bytes:
         rows = [[str(m.mailbox), int(m.status), m.code, int(m.due), m.tries, int(m.promised)] for m in self.members]

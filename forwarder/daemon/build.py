@@ -17,6 +17,7 @@ from forwarder.agent.dispatch import Dispatcher
 from forwarder.agent.errands import Errands
 from forwarder.agent.limits import SubmitterLimit
 from forwarder.agent.links import Links
+from forwarder.agent.members import Members
 from forwarder.agent.notify import OwnNotifier
 from forwarder.agent.perform import Performer
 from forwarder.agent.repeats import Repeats
@@ -74,6 +75,7 @@ class Node:
     pool: Pool
     repeats: Repeats
     courier: Courier
+    members: Members
     dispatcher: Dispatcher
     sources: StoreSources
     sending: Sending
@@ -158,12 +160,13 @@ def build(
         clock,
         lambda octets, told: dispatcher.receive_inner(octets, told),
     )
+    decider = Decider(routes, strategies)
     dispatcher = Dispatcher(
         submitters,
         routes,
         repeats,
         Screens(strategies.screens(settings.plugins.options), log),
-        Decider(routes, strategies),
+        decider,
         performer,
         state.trace,
         tick,
@@ -173,6 +176,8 @@ def build(
     )
     courier.inner = dispatcher.receive_inner
     errands.perform = dispatcher.perform
+    members = Members(routes, decider, courier, state.ledger, state.copies, sources, addresses, clock, log)
+    errands.pulled = members.pulled
     notifier = OwnNotifier(dispatcher, links, addresses, name=name)
     sending = Sending(state.messages, notifier, locator, clock, naming.store_of, tells_tls=_tells_tls(settings))
 
@@ -200,6 +205,7 @@ def build(
         pool,
         repeats,
         courier,
+        members,
         dispatcher,
         sources,
         sending,
@@ -226,6 +232,7 @@ def start(node: Node, nursery: trio.Nursery) -> None:
         node.pool.run,
         node.dispatcher.run,
         node.courier.run,
+        node.members.run,
         node.sources.run,
         node.sending.run,
         node.pulling.run,

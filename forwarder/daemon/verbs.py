@@ -83,6 +83,7 @@ class Verbs:
     async def reload(self, asked: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
         """The address, domain and account files count at once; of the node file what is read at each use does."""
         self._node.addresses.reload()
+        self._node.members.again()
         self._published.again()
         said: dict[str, Any] = {"generation": self._node.addresses.generation}
         try:
@@ -96,6 +97,7 @@ class Verbs:
     async def changed(self, asked: Mapping[str, Any]) -> Mapping[str, Any]:
         mailbox = _mailbox(asked)
         self._node.addresses.changed(mailbox)
+        self._node.members.again()
         await self._published.changed(mailbox)
         return {"generation": self._node.addresses.generation}
 

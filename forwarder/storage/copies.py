@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import apsw
 import trio
@@ -14,7 +14,7 @@ import trio
 from forwarder.model import Mailbox, Outcome
 from forwarder.plugin import PeerError
 from forwarder.ports import Copy, Owed, Upload
-from forwarder.storage import bodies, keys, listing, message_rows
+from forwarder.storage import bodies, keys, listing, members, message_rows
 from forwarder.storage.keys import Fresh, lookup, rows, text
 from forwarder.storage.messages import StoredMessages
 
@@ -91,6 +91,23 @@ class StoredCopies:
             if not kept:
                 await store.discard(upload)
         store.tell()
+
+    async def held(self) -> Sequence[tuple[Mailbox, bytes]]:
+        now = self._messages.now
+        return await self._database.read(lambda c: members.held(c, now))
+
+    async def change_members(
+        self, address: Mailbox, entry: str, to: Collection[Mailbox], readers: Collection[str]
+    ) -> tuple[int, int]:
+        store = self._messages
+        now = store.stamp()
+        at = members.Place(str(text(address.folded)), entry)
+        try:
+            changed = await self._database.commit(lambda c: members.change(c, at, to, readers, now), point="members")
+        finally:
+            store.unstamp(now)
+        store.tell()
+        return changed
 
     async def owed(self, limit: int) -> tuple[Sequence[Owed], float | None]:
         now = self._messages.now

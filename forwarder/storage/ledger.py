@@ -40,6 +40,7 @@ SCHEMA = (
             PRIMARY KEY (entry, strategy, name));
         """,
     ),
+    Migration("ledger-2", "CREATE INDEX debts_for ON debts (domain, localpart) WHERE kind = 'resend';"),
 )
 
 _COLUMNS = "number, kind, entry, localpart, domain, store, key, octets, accepted, state, still_open"
@@ -108,6 +109,21 @@ class Ledger:
     async def debt(self, number: int) -> Debt | None:
         found = await self._debts("WHERE number = ?", (number,))
         return found[0] if found else None
+
+    async def recipients(self, since: int) -> Sequence[Mailbox]:
+        sql = "SELECT DISTINCT localpart, domain FROM debts WHERE kind = 'resend' AND accepted >= ?"
+
+        def read(connection: apsw.Connection) -> Sequence[Mailbox]:
+            return [Mailbox(local, domain) for local, domain in connection.execute(sql, (since,))]
+
+        return await self._database.read(read)
+
+    async def debts_for(self, recipient: Mailbox, since: int, after: int, limit: int) -> Sequence[Debt]:
+        where = (
+            "WHERE kind = 'resend' AND localpart = ? AND domain = ? AND accepted >= ? AND number > ?"
+            " ORDER BY number LIMIT ?"
+        )
+        return await self._debts(where, (*recipient, since, after, limit))
 
     async def sights(self, since: int) -> Sequence[Sight]:
         sql = (

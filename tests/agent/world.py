@@ -14,6 +14,7 @@ from forwarder.agent.dispatch import Dispatcher
 from forwarder.agent.errands import Errands
 from forwarder.agent.limits import SubmitterLimit
 from forwarder.agent.links import Links
+from forwarder.agent.members import Members
 from forwarder.agent.perform import Performer
 from forwarder.agent.repeats import Repeats
 from forwarder.agent.routes import Routes
@@ -210,6 +211,9 @@ class Disk:
         self.memories: dict[tuple[str, str], dict[str, bytes]] = {}
         self.full = False
         self.withdrawn = False
+        self.looks = 0
+        self.copies: dict[Mailbox, bytes] = {}
+        self.changed: list[tuple[str, str, list[str], list[str]]] = []
 
     def deposit_soon(self, arrivals: Sequence[Arrival], done: Callable[[Sequence[Outcome] | Exception], None]) -> None:
         if self.full:
@@ -237,6 +241,22 @@ class Disk:
     async def debt(self, number: int) -> Debt | None:
         return self.debts.get(number)
 
+    async def recipients(self, since: int) -> Sequence[Mailbox]:
+        return list({d.recipient for d in self.debts.values() if d.kind == "resend" and d.accepted >= since})
+
+    async def debts_for(self, recipient: Mailbox, since: int, after: int, limit: int) -> Sequence[Debt]:
+        found = [d for d in self.debts.values() if d.recipient == recipient and d.accepted >= since]
+        return [d for d in found if d.number > after and d.kind == "resend"][:limit]
+
+    async def held(self) -> Sequence[tuple[Mailbox, bytes]]:
+        return list(self.copies.items())
+
+    async def change_members(
+        self, address: Mailbox, entry: str, to: Collection[Mailbox], readers: Collection[str]
+    ) -> tuple[int, int]:
+        self.changed.append((str(address), entry, sorted(map(str, to)), sorted(readers)))
+        return 0, 0
+
     async def sights(self, since: int) -> Sequence[Sight]:
         return [Sight(d.store, d.key, d.recipient, d.accepted, d.number) for d in self.debts.values()]
 
@@ -257,6 +277,7 @@ class Disk:
         return Outcome(0)
 
     async def look(self, notification: Notification) -> BodySize:
+        self.looks += 1
         if self.withdrawn:
             raise Gone
         return BodySize(None, None, None)
@@ -282,6 +303,7 @@ class World:
     disk: Disk
     dispatcher: Dispatcher
     courier: Courier
+    members: Members
     links: Links
     log: Quiet
     offer: Offer
@@ -335,12 +357,13 @@ def build(
         world[0].dispatcher.receive_inner(octets, told)
 
     performer = Performer(routes, links, repeats, courier, disk, disk, tick, clock, inner)  # type: ignore[arg-type]
+    decider = Decider(routes, offer)
     dispatcher = Dispatcher(
         SubmitterLimit(rate, (), clock),
         routes,
         repeats,
         Screens(screens, log),
-        Decider(routes, offer),
+        decider,
         performer,
         disk,
         tick,
@@ -350,7 +373,9 @@ def build(
     )
     courier.inner = inner
     errands.perform = dispatcher.perform
-    for task in (tick.run, links.run, dispatcher.run, courier.run):
+    members = Members(routes, decider, courier, disk, disk, disk, book, clock, log)  # type: ignore[arg-type]
+    errands.pulled = members.pulled
+    for task in (tick.run, links.run, dispatcher.run, courier.run, members.run):
         nursery.start_soon(task)
-    world.append(World(book, wires, where, disk, dispatcher, courier, links, log, offer, now))
+    world.append(World(book, wires, where, disk, dispatcher, courier, members, links, log, offer, now))
     return world[0]

@@ -394,6 +394,24 @@ class LedgerLaws:
         await engine.restart()
         assert await engine.ledger.open_debts() == [debt(engine, 1, number=number, state=b"passed on once more")]
 
+    async def test_what_is_owed_to_members_is_found_by_recipient_open_or_closed_page_by_page(
+        self, engine: Engine
+    ) -> None:
+        sales, desk = Mailbox("sales", "pobox.example"), Mailbox("desk", "pobox.example")
+        made = [debt(engine, key, kind="resend", recipient=sales) for key in range(3)]
+        others = [debt(engine, 7, kind="resend", recipient=desk, accepted=engine.now - 9), debt(engine, 8, kind="pull")]
+        numbers = await accept(engine.ledger, *made, *others)
+        engine.ledger.settle_soon(numbers[1], b"done", closed=True)
+        assert await engine.ledger.recipients(engine.now) == [sales]
+        assert sorted(await engine.ledger.recipients(engine.now - 9)) == [desk, sales]
+        first = await engine.ledger.debts_for(sales, engine.now, 0, 2)
+        assert [(d.number, d.open, d.state == b"done") for d in first] == [
+            (numbers[0], True, False),
+            (numbers[1], False, True),
+        ]
+        assert [d.number for d in await engine.ledger.debts_for(sales, engine.now, numbers[1], 2)] == [numbers[2]]
+        assert not await engine.ledger.debts_for(sales, engine.now + 1, 0, 2)
+
     async def test_sights_come_by_accepted_time_and_name_their_debt(self, engine: Engine) -> None:
         early, late = await accept(engine.ledger, debt(engine, 1), debt(engine, 2, accepted=engine.now + 5))
         assert [(s.key[-1], s.at, s.debt) for s in await engine.ledger.sights(engine.now)] == [
