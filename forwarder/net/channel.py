@@ -1,15 +1,18 @@
 """A connected socket, driven without a task for each send: what the PDU server and the pooled sessions share.
 
 `send` writes at once; only what the kernel does not take waits for a small task of its own. Half duplex bounds that
-to one PDU. Reading is `await readable()`, then `receive()`.
+to one PDU. Reading is `await readable()`, then `receive()`; or `listen`, which has others call for what arrives.
 """
 
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 from typing import Any, Self
 
 import trio
+
+from forwarder.net.readiness import Ending, readiness
 
 RECEIVE = 65536
 
@@ -17,7 +20,7 @@ RECEIVE = 65536
 class Channel:
     """Octets in and out. Closed once; after that `receive` says the stream has ended and `send` does nothing."""
 
-    __slots__ = ("_closing", "_nursery", "_pending", "_socket", "closed")
+    __slots__ = ("_closing", "_ending", "_nursery", "_pending", "_socket", "closed")
 
     ready = True
     """Whether octets may pass yet; over TLS only after the handshake."""
@@ -29,6 +32,7 @@ class Channel:
         self._nursery = nursery
         self._pending = bytearray()
         self._closing = False
+        self._ending: Ending | None = None
         self.closed = False
 
     @classmethod
@@ -54,6 +58,34 @@ class Channel:
                 await trio.lowlevel.wait_readable(self._socket)
             except trio.ClosedResourceError:
                 pass
+
+    async def listen(self, take: Callable[[bytes], bool]) -> None:
+        """Hands what arrives to `take`, until the stream ends or `take` says no. Raises what `take` raised."""
+        if self.closed:
+            return
+
+        def readable() -> None:
+            failure = None
+            try:
+                data = self.receive()
+                if data is None or (data and take(data)):
+                    return
+            except Exception as error:
+                failure = error
+            self._listen_no_more(failure)
+
+        ending = self._ending = Ending()
+        readiness().call(self._socket.fileno(), readable)
+        try:
+            await ending.wait()
+        finally:
+            self._listen_no_more()
+
+    def _listen_no_more(self, failure: Exception | None = None) -> None:
+        ending, self._ending = self._ending, None
+        if ending is not None:
+            readiness().forget(self._socket.fileno())
+            ending.come(failure)
 
     def receive(self) -> bytes | None:
         """What has arrived; None: nothing yet; b"": the stream has ended."""
@@ -107,5 +139,6 @@ class Channel:
         if self.closed:
             return
         self.closed = True
+        self._listen_no_more()
         trio.lowlevel.notify_closing(self._socket)
         self._socket.close()

@@ -199,17 +199,13 @@ class PduServer:
     # -- services that answer by callback
 
     async def _shuttle(self, session: _Session) -> None:
-        channel, wire = session.channel, session.wire
-        while True:
-            await channel.readable()
-            data = channel.receive()
-            if data is None:
-                continue
-            if not data:
-                return
+        def take(data: bytes) -> bool:
             session.since = self.now
-            wire.receive_data(data)
+            session.wire.receive_data(data)
             self.pump(session)
+            return True
+
+        await session.channel.listen(take)
 
     def pump(self, session: _Session) -> None:
         """Hands over every command that may be read now. While one is being answered, none may."""

@@ -142,22 +142,18 @@ class Pool:
         raise failure
 
     async def _listen(self, session: _Session, home: _Lane) -> None:
-        channel, wire = session.channel, session.wire
-        while True:
-            await channel.readable()
-            data = channel.receive()
-            if data is None:
-                continue
-            if not data or session.errand is None:
-                return
-            wire.receive_data(data)
+        def take(data: bytes) -> bool:
+            if session.errand is None:
+                return False
+            session.wire.receive_data(data)
             try:
-                event = wire.next_event()
+                event = session.wire.next_event()
             except MalformedPDU:
                 session.served = False
-                return
-            if event is not NEED_DATA and not self._answered(session, event, home):
-                return
+                return False
+            return event is NEED_DATA or self._answered(session, event, home)
+
+        await session.channel.listen(take)
 
     def _answered(self, session: _Session, response: Response, home: _Lane) -> bool:
         """False: the session ends here."""
