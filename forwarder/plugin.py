@@ -191,6 +191,18 @@ class Source(Protocol):
         ...
 
 
+class Texts(Protocol):
+    """TXT records of the DNS, remembered for their TTL; equal look-ups under way are one. At most 4 of a name."""
+
+    def known(self, name: str, /) -> tuple[str, ...] | None:
+        """From memory, at once. None: not known (any more), so `find`; a screen's `judge` then says Ask()."""
+        ...
+
+    async def find(self, name: str, /) -> tuple[str, ...]:
+        """None there: (). Raises PeerError where the DNS gave no answer."""
+        ...
+
+
 class Log(Protocol):
     """A logger bound to the plugin's name."""
 
@@ -205,6 +217,7 @@ class Ports:
     log: Log
     now: Callable[[], datetime]
     connect: Callable[[str, int], Awaitable[trio.SocketStream]]
+    texts: Texts
 
 
 # -- what a plugin offers

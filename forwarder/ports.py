@@ -195,6 +195,12 @@ class Strategies(Protocol):
 # -- speaking to agents
 
 
+class Proven(Outcome):
+    """An outcome whose server proved its name over TLS, or is ourselves: its redirects may be remembered (5.2)."""
+
+    __slots__ = ()
+
+
 class Results(NamedTuple):
     """An agent that knows `results`: one outcome for each notification sent, in order."""
 

@@ -30,6 +30,7 @@ from forwarder.plugin import (
     Resend,
     Strategy,
     StrategySpec,
+    Texts,
     Work,
     Works,
 )
@@ -156,15 +157,45 @@ class MemorySource:
         return self.bodies[notification.identifier]
 
 
+class MemoryTexts:
+    """TXT records by name. A name in `silent` gets no answer; `asked`: each look-up that would have gone out."""
+
+    def __init__(self, records: Mapping[str, Sequence[str]] | None = None) -> None:
+        self.records = dict(records or {})
+        self.silent: set[str] = set()
+        self.asked: list[str] = []
+        self._known: dict[str, tuple[str, ...]] = {}
+
+    def known(self, name: str, /) -> tuple[str, ...] | None:
+        return self._known.get(name)
+
+    async def find(self, name: str, /) -> tuple[str, ...]:
+        await trio.lowlevel.checkpoint()
+        if name not in self._known:
+            self.asked.append(name)
+            if name in self.silent:
+                raise PeerError(f"no nameserver answers for {name}")
+            self._known[name] = tuple(self.records.get(name, ()))
+        return self._known[name]
+
+    def forget(self) -> None:
+        """Their TTL has passed."""
+        self._known.clear()
+
+
 async def _no_network(host: str, port: int) -> trio.SocketStream:
     raise PeerError(f"there is no network in a test: {host} port {port}")
 
 
 def make_ports(
-    bodies: Mapping[bytes, bytes] | None = None, *, log: Log | None = None, now: Callable[[], datetime] | None = None
+    bodies: Mapping[bytes, bytes] | None = None,
+    *,
+    log: Log | None = None,
+    now: Callable[[], datetime] | None = None,
+    texts: Texts | None = None,
 ) -> Ports:
     """A plugin's ports in memory: these bodies at the sender's store, a clock that stands at NOON, no network."""
-    return Ports(MemorySource(bodies), log or MemoryLog(), now or TurnedClock(), _no_network)
+    return Ports(MemorySource(bodies), log or MemoryLog(), now or TurnedClock(), _no_network, texts or MemoryTexts())
 
 
 # -- the laws

@@ -18,7 +18,7 @@ import trio
 from forwarder.agent.tick import Tick
 from forwarder.model import Mailbox, Outcome
 from forwarder.plugin import PeerError
-from forwarder.ports import Agent, Heard, Locator, Lost, Results, Sessions, Status2004
+from forwarder.ports import Agent, Heard, Locator, Lost, Proven, Results, Sessions, Status2004
 
 BATCH_ITEMS = 100
 BATCH_OCTETS = 512 * 1024
@@ -88,6 +88,8 @@ class Link:
         self._sessions = sessions
         self._touch = touch
         self._redirect = redirect
+        self._proven = redirect and agent.tls and not agent.clear
+        self._main, self._side = ("redirect", "redirect side") if redirect else ("main", "side")
         self._expired = 0.0
 
     @property
@@ -111,12 +113,12 @@ class Link:
         self.dirty = False
         now = trio.current_time()
         most = SESSIONS if self.extended else SESSIONS_2004
-        while self.queue and self._room("main", most, self.queue[0], now):
-            self._send(self._take(now), "main", now)
-        while self.side and self._room("side", SIDE_SESSIONS, None, now):
+        while self.queue and self._room(self._main, most, self.queue[0], now):
+            self._send(self._take(now), self._main, now)
+        while self.side and self._room(self._side, SIDE_SESSIONS, None, now):
             item = self.side.popleft()
             if not item.ended:
-                self._send([item], "side", now)
+                self._send([item], self._side, now)
 
     def _room(self, lane: str, most: int, oldest: Outgoing | None, now: float) -> bool:
         if self._sessions.idle(self.agent, lane):
@@ -142,7 +144,7 @@ class Link:
     def _send(self, items: list[Outgoing], lane: str, now: float) -> None:
         if not items:
             return
-        batch = Batch(items, now, lane == "side")
+        batch = Batch(items, now, lane == self._side)
         self.out.add(batch)
         octets = [item.octets for item in items]
         self._sessions.send(self.agent, lane, octets, lambda heard: self._heard(batch, heard), redirect=self._redirect)
@@ -154,7 +156,8 @@ class Link:
             self.extended = True
             if self.suspects and trio.current_time() - batch.since < QUICK:
                 self._clear(batch.items)
-            for item, outcome in zip(batch.items, heard.outcomes, strict=True):
+            outcomes: Iterable[Outcome] = map(Proven._make, heard.outcomes) if self._proven else heard.outcomes
+            for item, outcome in zip(batch.items, outcomes, strict=True):
                 item.tell(outcome)
         elif isinstance(heard, Status2004) and (heard.received or len(batch.items) == 1):
             self.extended = False

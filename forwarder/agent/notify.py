@@ -10,7 +10,7 @@ from forwarder.agent.dispatch import Dispatcher
 from forwarder.agent.links import Links
 from forwarder.model import Mailbox, Outcome, Peer
 from forwarder.plugin import PeerError
-from forwarder.ports import Addresses
+from forwarder.ports import Addresses, Proven
 
 PATIENCE = 60.0
 UNDERSTOOD = frozenset({"results", "moved", "trace", "digest", "origin", "durable"})
@@ -53,7 +53,12 @@ class OwnNotifier:
         redirect: bool,
     ) -> None:
         if self._addresses.hosted(recipient.domain):
-            self._dispatcher.receive_inner(notification, told, self._peers[redirect])
+            self._dispatcher.receive_inner(notification, lambda o: told(_ours(o)), self._peers[redirect])
         else:
             deadline = trio.current_time() + PATIENCE
             self._links.offer(recipient, notification, told, deadline=deadline, rna=rna, redirect=redirect)
+
+
+def _ours(outcome: Outcome) -> Outcome:
+    """Proven, but nothing to be remembered: asking ourselves again costs nothing, and a changed file counts at once."""
+    return Proven(outcome.code, tuple(r._replace(ttl=None) for r in outcome.redirects), *outcome[2:])

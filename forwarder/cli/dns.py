@@ -22,6 +22,7 @@ def show(domain: Annotated[str, typer.Argument(metavar="DOMAIN")], config: Confi
     from forwarder.cli.errors import No, Wrong
     from forwarder.cli.folder import a_domain, open_folder
     from forwarder.cli.output import print_json
+    from forwarder.config.keys import SigningKeys
     from forwarder.config.lines import ConfigError
     from forwarder.config.reading import Reader
     from forwarder.config.sweep import sweep_domain
@@ -37,7 +38,7 @@ def show(domain: Annotated[str, typer.Argument(metavar="DOMAIN")], config: Confi
         raise Wrong(str(host.error))
     reader = Reader(folder.settings.folder, folder.settings, folder.plugins.strategies)
     routes = [found for found in sweep_domain(reader, host.domain) if not isinstance(found, ConfigError)]
-    facts = zone_facts(folder.settings, folder.plugins, host.domain, routes)
+    facts = zone_facts(folder.settings, folder.plugins, host.domain, routes, SigningKeys(folder.settings.folder))
     parts = published(facts, serve=host.domain.dns.mode != "off")
     if json:
         print_json([{"title": part.title, "records": [record._asdict() for record in part.records]} for part in parts])

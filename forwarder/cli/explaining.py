@@ -76,7 +76,7 @@ def _time(text: str) -> datetime:
 
 async def _explain(folder: Folder, notification: Notification, at: datetime) -> tuple[Explanation, dict[str, str]]:
     memories = _Memories(folder)
-    strategies = InstalledStrategies(folder.plugins, _NoSource(), _no_connection, time.time)
+    strategies = InstalledStrategies(folder.plugins, _NoSource(), _no_connection, _NoTexts(), time.time)
     settings = folder.settings
     routes = Routes(
         folder.addresses,
@@ -291,6 +291,16 @@ class _NoSource:
         raise PeerError(NOWHERE)
 
     def body(self, notification: Notification, /, limit: int) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        raise PeerError(NOWHERE)
+
+
+class _NoTexts:
+    """plugin.Texts of a verb that asks the DNS for agents only."""
+
+    def known(self, name: str, /) -> tuple[str, ...] | None:
+        return None
+
+    async def find(self, name: str, /) -> tuple[str, ...]:
         raise PeerError(NOWHERE)
 
 

@@ -38,6 +38,7 @@ VERBS = {
     "unsend": "unsend:unsend",
     "read": "read:app",
     "dns": "dns:app",
+    "key": "key:app",
     "plugins": "plugins:plugins",
 }
 """Verb to "file:what" in this folder; what: a function, or a Typer with verbs below it.

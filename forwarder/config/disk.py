@@ -35,10 +35,10 @@ def locked(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def write_new(path: Path, text: str) -> None:
+def write_new(path: Path, text: str, mode: int = FILE_MODE) -> None:
     """A file that must not exist yet. Raises FileExistsError, OSError."""
     make_folder(path.parent)
-    draft = _draft(path, text, FILE_MODE, _heir(path.parent))
+    draft = _draft(path, text, mode, _heir(path.parent))
     try:
         os.link(draft, path)
     except PermissionError:  # a file system without links: under the lock, looking first is as good

@@ -27,7 +27,9 @@ from forwarder.agent.tick import Tick
 from forwarder.config.accounts import AccountFiles
 from forwarder.config.addresses import AddressFiles
 from forwarder.config.certificates import believe, load_pair
+from forwarder.config.keys import SigningKeys
 from forwarder.config.settings import Settings
+from forwarder.daemon.keys import OwnKeys, TextsOrOwn
 from forwarder.daemon.naming import Naming
 from forwarder.daemon.state import State
 from forwarder.daemon.strategies import InstalledStrategies, PluginSource
@@ -40,6 +42,7 @@ from forwarder.net.resolve import Dns
 from forwarder.net.server import Limits, PduServer
 from forwarder.net.sessions import Pool
 from forwarder.net.sources import StoreSources
+from forwarder.net.texts import TextRecords
 from forwarder.net.tls import Trust, system_context, system_trust
 from forwarder.net.tls_policy import TlsPolicy
 from forwarder.plugin import Log
@@ -68,6 +71,7 @@ class Node:
     accounts: AccountFiles
     state: State
     naming: Naming
+    keys: SigningKeys
     limits: Limits
     submitters: SubmitterLimit
     tick: Tick
@@ -103,11 +107,14 @@ def build(
     addresses = AddressFiles(settings.folder, settings, plugins.strategies, time.monotonic)
     accounts = AccountFiles(settings.folder, clock)
     naming = Naming(addresses, name)
+    keys = SigningKeys(settings.folder)
+    own_keys = OwnKeys(keys, clock)
     submitters = SubmitterLimit(limits.submitter_rate, network.trusted, time.monotonic)
 
     address_filter = AddressFilter(network.allow, own)
     dialer = Dialer(address_filter)
-    locator = _locator(settings, address_filter)
+    names = Dns(settings.resolve.nameservers, settings.resolve.zones)
+    locator = _locator(settings, address_filter, names)
     tick = Tick()
     trust = _trust(settings)
     pool = Pool(dialer.connect, nursery, name=name, trust=trust)
@@ -140,7 +147,9 @@ def build(
         [endpoint, *_] = await locator.resolve(host, port)
         return await dialer.connect(endpoint)
 
-    strategies = InstalledStrategies(plugins, PluginSource(sources), connect, clock)
+    strategies = InstalledStrategies(
+        plugins, PluginSource(sources), connect, TextsOrOwn(own_keys, TextRecords(names)), clock
+    )
     routes = Routes(
         addresses, strategies, state.ledger, name=name, mark=repeats.mark, depth=limits.depth, targets=limits.targets
     )
@@ -179,7 +188,16 @@ def build(
     members = Members(routes, decider, courier, state.ledger, state.copies, sources, addresses, clock, log)
     errands.pulled = members.pulled
     notifier = OwnNotifier(dispatcher, links, addresses, name=name)
-    sending = Sending(state.messages, notifier, locator, clock, naming.store_of, tells_tls=_tells_tls(settings))
+    sending = Sending(
+        state.messages,
+        notifier,
+        locator,
+        clock,
+        naming.store_of,
+        redirect_require_tls=network.redirect_require_tls,
+        tells_tls=_tells_tls(settings),
+        signing=own_keys.signing,
+    )
 
     rules = StoreRules(_seconds(settings.store.lifetime), settings.store.max_size, settings.store.quota)
     session_limits = Limits(sessions, limits.sessions_per_address, submitters.exempt)
@@ -198,6 +216,7 @@ def build(
         accounts,
         state,
         naming,
+        keys,
         session_limits,
         submitters,
         tick,
@@ -240,10 +259,9 @@ def start(node: Node, nursery: trio.Nursery) -> None:
         nursery.start_soon(task)
 
 
-def _locator(settings: Settings, address_filter: AddressFilter) -> Locator:
+def _locator(settings: Settings, address_filter: AddressFilter, names: Dns) -> Locator:
     network, resolve = settings.network, settings.resolve
     static = {domain: services.places for domain, services in resolve.static.items()}
-    names = Dns(resolve.nameservers, resolve.zones)
     policy = TlsPolicy(frozenset(network.require_tls), frozenset(network.clear_fallback))
     return Locator(address_filter, names, static=static, literals=network.literals, policy=policy)
 

@@ -13,6 +13,7 @@ import trio
 
 from forwarder.config.addresses import AddressFiles
 from forwarder.config.domains import Domain
+from forwarder.config.keys import SigningKeys
 from forwarder.config.lines import ConfigError
 from forwarder.config.settings import Settings
 from forwarder.config.sweep import sweep
@@ -43,13 +44,20 @@ class Published:
     """`bound` tells where our services listen. `errors`: mistakes of the last sweep, for `status`."""
 
     def __init__(
-        self, settings: Settings, plugins: Plugins, addresses: AddressFiles, catalogue: Catalogue, bound: Bound
+        self,
+        settings: Settings,
+        plugins: Plugins,
+        addresses: AddressFiles,
+        catalogue: Catalogue,
+        bound: Bound,
+        keys: SigningKeys,
     ) -> None:
         self._settings = settings
         self._plugins = plugins
         self._addresses = addresses
         self._catalogue = catalogue
         self._bound = bound
+        self._keys = keys
         self._wanted = trio.Event()
         self._users: dict[str, _Users] = {}
         self.answerer = Answerer(self._zones({}, complete=False))
@@ -120,7 +128,7 @@ class Published:
         ]
 
     def _zone(self, domain: Domain, users: _Users, complete: bool) -> Zone:
-        facts = zone_facts(self._settings, self._plugins, domain, (), bound=self._bound, complete=complete)
+        facts = zone_facts(self._settings, self._plugins, domain, (), self._keys, bound=self._bound, complete=complete)
         return Zone(replace(facts, records=[*facts.records, *users.records], others=users.others))
 
 

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from forwarder.agent.screens import Guarded
 from forwarder.model import Notification, Route
-from forwarder.plugin import Again, Case, Log, Plan, Ports, Source, Strategy, Work
+from forwarder.plugin import Again, Case, Log, Plan, Ports, Source, Strategy, Texts, Work
 from forwarder.plugins import Plugins
 from forwarder.ports import Clock, Gone, Sources
 
@@ -43,10 +43,11 @@ class PluginSource:
 class InstalledStrategies:
     """ports.Strategies over the installed plugins, behind their guard."""
 
-    def __init__(self, plugins: Plugins, source: Source, connect: Connect, clock: Clock) -> None:
+    def __init__(self, plugins: Plugins, source: Source, connect: Connect, texts: Texts, clock: Clock) -> None:
         self._plugins = plugins
         self._source = source
         self._connect = connect
+        self._texts = texts
         self._clock = clock
         self._ports: dict[str, Ports] = {}
         self._log = _log("strategy")
@@ -66,7 +67,7 @@ class InstalledStrategies:
         """One for each plugin, its log bound to its name."""
         ports = self._ports.get(name)
         if ports is None:
-            ports = self._ports[name] = Ports(self._source, _log(name), self._now, self._connect)
+            ports = self._ports[name] = Ports(self._source, _log(name), self._now, self._connect, self._texts)
         return ports
 
     def screens(self, tables: Callable[[str], Mapping[str, Any]]) -> list[Guarded]:

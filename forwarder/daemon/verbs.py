@@ -55,6 +55,7 @@ class Verbs:
                 "owed": node.courier.waiting,
                 "suspects": node.links.suspects(),
                 "remembered": len(node.repeats),
+                "redirects remembered": len(node.sending.redirects),
             },
             "limits": {
                 "sessions": node.limits.capacity,
@@ -67,6 +68,7 @@ class Verbs:
                 **self._published.errors,
                 **{name: str(error) for name, error in node.addresses.broken.items()},
                 **self._certificates(),
+                **{error.file: str(error) for error in node.keys.errors},
             },
             "plugins": {name: {"faults": f.times, "last": f.last} for name, f in node.plugins.faults.items()},
             "plugin_problems": [f"{problem.plugin}: {problem.text}" for problem in node.plugins.problems],
@@ -84,6 +86,8 @@ class Verbs:
         """The address, domain and account files count at once; of the node file what is read at each use does."""
         self._node.addresses.reload()
         self._node.members.again()
+        self._node.keys.reload()
+        self._node.sending.redirects.clear()
         self._published.again()
         said: dict[str, Any] = {"generation": self._node.addresses.generation}
         try:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
 
 from forwarder.config.domains import Domain
+from forwarder.config.keys import SigningKeys
 from forwarder.config.names import domain_file
 from forwarder.config.settings import Settings
+from forwarder.daemon.keys import records_of
 from forwarder.dns.zone import ZoneFacts
 from forwarder.model import Endpoint, Route
 from forwarder.plugins import Plugins
@@ -23,6 +26,7 @@ def zone_facts(
     plugins: Plugins,
     domain: Domain,
     routes: Iterable[Route],
+    keys: SigningKeys,
     *,
     bound: Bound | None = None,
     complete: bool = True,
@@ -45,6 +49,7 @@ def zone_facts(
         tags=bool(domain.tag),
         patterns=bool(domain.patterns),
         others=any(not _publishes(plugins, route) for route in exact),
+        keys=records_of(keys, domain, settings.node.name, datetime.now(UTC)),
     )
 
 

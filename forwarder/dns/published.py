@@ -32,14 +32,20 @@ class Part(NamedTuple):
 def published(facts: ZoneFacts, *, serve: bool = True) -> tuple[Part, ...]:
     """What belongs where. serve = False (`[dns] mode = "off"`): all of it into the domain's zone at its hoster."""
     if not serve:
-        return (Part(f"into the zone {facts.domain}", (*_services(facts), *_users(facts))),)
+        into = (*_services(facts), *_keys(facts), *_users(facts))
+        return Part(f"into the zone {facts.domain}", into), *_elsewhere(facts)
     if facts.mode == "serve":
         above = facts.domain.partition(".")[2] or "."
-        zone = (*_frame(facts), *_services(facts), *_addresses(facts), *_users(facts))
-        return Part(f"into the zone {above}", tuple(_delegation(facts))), Part(f"served here, {facts.apex}", zone)
+        zone = (*_frame(facts), *_services(facts), *_addresses(facts), *_keys(facts), *_users(facts))
+        return (
+            Part(f"into the zone {above}", tuple(_delegation(facts))),
+            Part(f"served here, {facts.apex}", zone),
+            *_elsewhere(facts),
+        )
     return (
-        Part(f"into the zone {facts.domain}", (*_services(facts), *_delegation(facts))),
+        Part(f"into the zone {facts.domain}", (*_services(facts), *_keys(facts), *_delegation(facts))),
         Part(f"served here, {facts.apex}", (*_frame(facts), *_users(facts))),
+        *_elsewhere(facts),
     )
 
 
@@ -87,6 +93,18 @@ def _addresses(facts: ZoneFacts) -> Iterator[Record]:
 def _address(facts: ZoneFacts, host: str) -> Iterator[Record]:
     for text in facts.addresses.get(host, ()):
         yield Record(f"{host}.", facts.ttl, "A" if ipaddress.ip_address(text).version == 4 else "AAAA", text)
+
+
+def _keys(facts: ZoneFacts, *, inside: bool = True) -> Iterator[Record]:
+    for owner, text in facts.keys.items():
+        if owner.endswith("." + facts.domain) is inside:
+            yield Record(f"{owner}.", facts.ttl, "TXT", f'"{text}"')
+
+
+def _elsewhere(facts: ZoneFacts) -> Iterator[Part]:
+    """The keys of a store whose name lies in another zone."""
+    if records := tuple(_keys(facts, inside=False)):
+        yield Part("into the zone of the store that this domain's notifications name", records)
 
 
 def _users(facts: ZoneFacts) -> Iterator[Record]:

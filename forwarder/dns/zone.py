@@ -38,6 +38,7 @@ class ZoneFacts:
 
     services: "rnasp", "msraps", ... to (host, port); the final s is the TLS twin. addresses: of hosts of our own.
     records: the zone lines of the users' addresses (`StrategySpec.records`). ttl in seconds. serial: of the SOA, grows.
+    keys: full name to text of the TXT records with our stores' public keys; those outside the domain are for elsewhere.
     complete: the catalogue has seen every address; until then nobody is told that a user does not exist.
     tags, patterns, others: whether the domain has tags, patterns, exact addresses outside dns_user_lookup.
     """
@@ -55,6 +56,7 @@ class ZoneFacts:
     tags: bool = False
     patterns: bool = False
     others: bool = False
+    keys: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def wildcard(self) -> bool:
@@ -122,6 +124,7 @@ class Zone:
         self._publish(b"", [rr(NS, facts.ttl, wire_name(host)) for host in facts.nameservers])
         if facts.mode == "serve":
             self._publish_services(facts)
+            self._publish_keys(facts)
         self._publish_users(facts.records)
 
     def soa(self, owner: bytes = QNAME, ttl: int | None = None) -> bytes:
@@ -184,8 +187,18 @@ class Zone:
             if host == facts.domain or host.endswith("." + facts.domain):
                 relative = host.removesuffix(facts.domain).removesuffix(".")
                 self._publish(wire_labels(relative), [_address(text, facts.ttl) for text in addresses])
-                labels = relative.split(".")
-                self.between |= {wire_labels(".".join(labels[at:])) for at in range(1, len(labels))}
+                self._add_between(relative)
+
+    def _publish_keys(self, facts: ZoneFacts) -> None:
+        for owner, text in facts.keys.items():
+            if owner.endswith("." + facts.domain):
+                relative, octets = owner.removesuffix("." + facts.domain), text.encode("ascii")
+                self._publish(wire_labels(relative), [rr(TXT, facts.ttl, bytes([len(octets)]) + octets)])
+                self._add_between(relative)
+
+    def _add_between(self, relative: str) -> None:
+        labels = relative.split(".")
+        self.between |= {wire_labels(".".join(labels[at:])) for at in range(1, len(labels))}
 
     def _publish_users(self, lines: Iterable[str]) -> None:
         grouped: dict[str, bytes] = {}

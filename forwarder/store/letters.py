@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 
-from forwarder.model import KEY_OCTETS, ContentDigest, Hop, Mailbox, Notification, Origin, ServiceLocation
+from forwarder.model import KEY_OCTETS, ContentDigest, Hop, Mailbox, Notification, Origin, ServiceLocation, Signature
 from forwarder.ports import Due
+from forwarder.signature import ED25519, SigningKey, sign
 from forwarder.wire.notification import decode_notification, encode_notification
 
 SHA256 = 1
@@ -38,19 +39,31 @@ def copied(
     )
 
 
-def addressed(due: Due, store: str, *, tls: bool = False) -> bytes:
-    """The TLV that goes out for a key. store: the domain that our notifications name; tls: and name over TLS too."""
+def addressed(due: Due, store: str, *, tls: bool = False, key: SigningKey | None = None, at: int = 0) -> bytes:
+    """The TLV that goes out for a key. store: the domain that our notifications name; tls: and name over TLS too.
+
+    key: signs it, at that time, so each attempt bears the key of its day.
+    """
     blank = decode_notification(due.letter)
-    return encode_notification(
-        blank._replace(
-            storeclear=ServiceLocation(store),
-            storessl=ServiceLocation(store) if tls else None,
-            recipient=due.recipient,
-            identifier=due.identifier,
-            original=due.original or blank.original,
-            token=due.token,
-        )
+    plain = blank._replace(
+        storeclear=ServiceLocation(store),
+        storessl=ServiceLocation(store) if tls else None,
+        recipient=due.recipient,
+        identifier=due.identifier,
+        original=due.original or blank.original,
+        token=due.token,
     )
+    return encode_notification(plain) if key is None else _signed(plain, key, at)
+
+
+def _signed(plain: Notification, key: SigningKey, at: int) -> bytes:
+    """Unsigned where a long trace leaves no room: absent is neutral, lost is not."""
+    blank = Signature(key.domain, key.selector, ED25519, at, b"")
+    try:
+        value = sign(encode_notification(plain._replace(signature=blank)), key.private)
+        return encode_notification(plain._replace(signature=blank._replace(value=value)))
+    except ValueError:
+        return encode_notification(plain)
 
 
 def sender_of(due: Due) -> str:

@@ -17,9 +17,11 @@ import trio
 
 from forwarder.model import Outcome, Redirect, handle
 from forwarder.plugin import PeerError
-from forwarder.ports import Child, Clock, Due, Locator, Messages, NoService, Notifier, UserRecord, Verdict
+from forwarder.ports import Child, Clock, Due, Locator, Messages, NoService, Notifier, Proven, UserRecord, Verdict
+from forwarder.signature import SigningKey
 from forwarder.store.letters import addressed, sender_of
 from forwarder.store.machine import MAX_TARGETS, Event
+from forwarder.store.redirects import Redirects
 from forwarder.wire import outcome as codes
 
 AT_ONCE = 64
@@ -37,7 +39,9 @@ log = structlog.get_logger("forwarder.store")
 
 class Sending:
     """`run` is its one task. store_of: the domain that notifications of this sender name as their store; tells_tls:
-    whether they say that it serves TLS."""
+    whether they say that it serves TLS; signing: the key that signs for it now.
+
+    redirects: what permanent ones are remembered. redirect_require_tls: others than proven ones are not followed."""
 
     def __init__(
         self,
@@ -48,7 +52,9 @@ class Sending:
         store_of: Callable[[str], str],
         *,
         redirects: bool = True,
+        redirect_require_tls: bool = False,
         tells_tls: Callable[[str], bool] = lambda _: False,
+        signing: Callable[[str], SigningKey | None] = lambda _: None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._messages = messages
@@ -57,7 +63,10 @@ class Sending:
         self._clock = clock
         self._store_of = store_of
         self._redirects = redirects
+        self._redirect_require_tls = redirect_require_tls
         self._tells_tls = tells_tls
+        self._signing = signing
+        self.redirects = Redirects()
         self._jitter = jitter
         self._busy: dict[int, str] = {}
         self._freed = trio.Event()
@@ -133,10 +142,16 @@ class Sending:
                 rna = itself[0].rna
             elif await self._messages.hand_on(due.number, [_child(due, record) for record in targets], None):
                 return None
-        store = self._store_of(sender_of(due))
-        octets = addressed(due, store, tls=self._tells_tls(store))
         follow = self._redirects and due.follow
+        now = self._clock()
+        known = self.redirects.find(due.recipient, rna, now) if follow else ()
+        if known and await self._messages.hand_on(due.number, _children(due, known), codes.REDIRECTED):
+            return None
+        store = self._store_of(sender_of(due))
+        octets = addressed(due, store, tls=self._tells_tls(store), key=self._signing(store), at=int(now))
         outcome = await self._notifier.notify(due.recipient, octets, rna=rna, redirect=follow)
+        if follow and isinstance(outcome, Proven) and _fit(outcome.redirects):
+            self.redirects.learn(due.recipient, rna, outcome.redirects, self._clock())
         return await self._judge(due, outcome)
 
     async def _judge(self, due: Due, outcome: Outcome) -> Verdict | None:
@@ -144,25 +159,27 @@ class Sending:
         match codes.code_class(code):
             case codes.TAKEN:
                 if copies := tuple(r for r in outcome.redirects if code == codes.MOVED and r.kind == COPY):
-                    await self._follow(due, copies, code, keep=True)
+                    await self._follow(due, outcome, copies, keep=True)
                 return Verdict(Event.taken, outcome.retransmit, code, self._jitter())
             case codes.REDIRECT:
-                if due.follow and await self._follow(due, outcome.redirects, code):
+                if due.follow and await self._follow(due, outcome, outcome.redirects):
                     return None
                 return Verdict(Event.unfollowed if due.follow else Event.refused, code=code)
             case codes.PERMANENT:
+                if due.depth:
+                    self.redirects.revoke(due.recipient)
                 return Verdict(Event.nouser if code == codes.NOUSER else Event.refused, code=code)
             case _:
                 return Verdict(Event.temporary, outcome.retryafter, code)
 
-    async def _follow(self, due: Due, redirects: Sequence[Redirect], code: int, *, keep: bool = False) -> bool:
+    async def _follow(self, due: Due, said: Outcome, redirects: Sequence[Redirect], *, keep: bool = False) -> bool:
         """False: not by us (5.2), so the agent is to use its fallback. keep: copies beside what the agent took."""
-        if not self._redirects or not redirects or len(redirects) > MAX_TARGETS or any(map(_literal, redirects)):
+        if not self._redirects or not _fit(redirects):
             return False
-        children = [
-            Child(r.mailbox, due.original or due.recipient, r.rna.domain if r.rna else None, r.token) for r in redirects
-        ]
-        return await self._messages.hand_on(due.number, children, code, keep=keep)
+        if self._redirect_require_tls and not isinstance(said, Proven):
+            log.info("redirect not followed", key=handle(due.identifier), why="redirect_require_tls")
+            return False
+        return await self._messages.hand_on(due.number, _children(due, redirects), said.code, keep=keep)
 
     async def _records(self, due: Due) -> Sequence[UserRecord]:
         """None where the DNS gives no answer: the domain's agent is authoritative and forwards by itself (5.6)."""
@@ -189,6 +206,11 @@ class Sending:
         return list(chosen.values())
 
 
+def _children(due: Due, redirects: Sequence[Redirect]) -> list[Child]:
+    original = due.original or due.recipient
+    return [Child(r.mailbox, original, r.rna.domain if r.rna else None, r.token) for r in redirects]
+
+
 def _child(due: Due, record: UserRecord) -> Child:
     assert record.to is not None
     rna = None if record.rna == record.to.domain else record.rna
@@ -199,8 +221,9 @@ def _agent(due: Due) -> str:
     return due.rna or due.recipient.domain
 
 
-def _literal(redirect: Redirect) -> bool:
-    return redirect.rna is not None and not redirect.rna.domain
+def _fit(redirects: Sequence[Redirect]) -> bool:
+    """Whether a list of targets can be followed at all: some, not too many, no agent named by address."""
+    return 0 < len(redirects) <= MAX_TARGETS and all(r.rna is None or r.rna.domain for r in redirects)
 
 
 def sleep_until(upcoming: float | None, clock: Clock) -> float:

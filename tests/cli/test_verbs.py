@@ -200,10 +200,10 @@ def test_plugins_tells_the_faults_the_daemon_counted(run: Any, folder: Path, dae
     assert [line.split()[-1] for line in run("plugins").out.splitlines() if line.startswith("redirect")] == ["3"]
 
 
-def test_plugins_shows_the_six(run: Any, folder: Path) -> None:
+def test_plugins_shows_all_of_ours(run: Any, folder: Path) -> None:
     found = {row["name"] for row in run("plugins", "--json").json["plugins"]}
     assert found == {
-        "subscribe", "redirect", "rewrite_resend", "pull_repush", "pull_hold", "dns_user_lookup"
+        "subscribe", "redirect", "rewrite_resend", "pull_repush", "pull_hold", "dns_user_lookup", "signature"
     }  # fmt: skip
     assert "pull_hold.max_size=30MiB" in run("plugins").out
 

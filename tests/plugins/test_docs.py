@@ -57,7 +57,7 @@ def test_no_plugin_of_ours_has_more_code_than_promised() -> None:
 
 
 def test_plugins_see_nothing_of_the_forwarder_but_the_contract() -> None:
-    allowed = {"forwarder.model", "forwarder.plugin", "forwarder.testing"}
+    allowed = {"forwarder.model", "forwarder.plugin", "forwarder.signature", "forwarder.testing"}
     for path in (ROOT / "plugins").rglob("*.py"):
         seen = set(re.findall(r"^(?:from|import) (forwarder[\w.]*)", path.read_text("utf-8"), re.MULTILINE))
         assert seen <= allowed, path
@@ -68,10 +68,15 @@ PAGES = ["docs/guidelines.md", *sorted(str(path.relative_to(ROOT)) for path in R
 
 @pytest.mark.parametrize("page", PAGES)
 def test_every_address_shown_is_one_that_works(page: str) -> None:
-    specs = load().strategies
+    installed = load()
+    specs = installed.strategies
     blocks = BLOCK.findall((ROOT / page).read_text("utf-8"))
     assert blocks
     for block in map(tomllib.loads, blocks):
+        if "plugins" in block:  # of the node file: the tables of screens
+            for name, table in block["plugins"].items():
+                installed.screens[name].options.model_validate(table)
+            continue
         core = {key: block[key] for key in ("kind", "to", "readers", "fallback") if key in block}
         main = block.get("strategy", "rewrite_resend")
         for strategy in filter(None, (main, block.get("fallback"))):

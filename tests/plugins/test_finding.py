@@ -129,4 +129,5 @@ def test_what_is_installed_goes_into_json_with_defaults_as_a_file_writes_them() 
         "pull_hold.max_size": "30MiB",
         "pull_hold.keep": None,
         "dns_user_lookup.ttl": None,
+        "signature.require": [],
     }
