@@ -113,7 +113,9 @@ class World:
         self._running.clear()
 
     def _answers(self, node: str) -> bool:
-        return self._shell.watch("status", "--config", node, "--json") is not None
+        """Its control socket appears when all listen; to ask earlier would only take its time."""
+        there = Path(node, "state", "control.sock").exists()
+        return there and self._shell.watch("status", "--config", node, "--json") is not None
 
     def _sets(self, node: str) -> list[str]:
         here = self.places[node]
