@@ -14,6 +14,7 @@ from functools import partial
 import trio
 
 from forwarder.agent.decide import Decider, at_rest
+from forwarder.agent.expects import expected
 from forwarder.agent.item import Item
 from forwarder.agent.limits import SubmitterLimit
 from forwarder.agent.perform import SOON, Performer
@@ -23,7 +24,7 @@ from forwarder.agent.screens import Screens
 from forwarder.agent.tick import Tick
 from forwarder.agent.turn import PATIENCE, Turn
 from forwarder.model import Mailbox, Notification, Outcome, Peer
-from forwarder.plugin import Ask, Case, Defer, Hold, Pass, Plan, Refuse
+from forwarder.plugin import Ask, Case, Defer, Hold, Log, Pass, Plan, Refuse
 from forwarder.ports import Answer as Looked
 from forwarder.ports import Clock, Trace
 from forwarder.wire.notification import MalformedPDU, decode_notification
@@ -62,6 +63,7 @@ class Dispatcher:
         tick: Tick,
         nursery: trio.Nursery,
         clock: Clock,
+        log: Log,
         *,
         literals: bool,
     ) -> None:
@@ -76,6 +78,7 @@ class Dispatcher:
         self._tick = tick
         self._nursery = nursery
         self._clock = clock
+        self._log = log
         self._literals = literals
         self._cold: list[tuple[Item, Cold]] = []
         self._impatient: dict[Turn, None] = {}
@@ -114,7 +117,7 @@ class Dispatcher:
         for index, notification in enumerate(notifications):
             items.append(Item(notification, peer, at, partial(self._settle, turn, index)))
         for item in items:
-            cold = self._advance(item, NOTHING)
+            cold = self._try(item, NOTHING)
             if cold is not None:
                 self._thaw_later(item, cold)
         if turn.waiting:
@@ -135,7 +138,7 @@ class Dispatcher:
             told(outcome)
 
         item = Item(notification, peer, at, settle)
-        self._thaw_later(item, self._advance(item, NOTHING))
+        self._thaw_later(item, self._try(item, NOTHING))
 
     def perform(self, case: Case, plan: Plan, told: Callable[[Outcome], None]) -> None:
         """The plan that a plugin's Work led to; its debt stands for it, so no memory is asked."""
@@ -169,9 +172,10 @@ class Dispatcher:
                     item.end(refusal)
                     return None
             assert item.entry is not None
-            if self._screening and item.verdict is None and self._screened(item):
+            case = self._case(item, item.entry)
+            if self._screening and item.verdict is None and self._screened(item, case):
                 return None
-            item.plan = self._decider.decide(item.entry, self._case(item, item.entry)).plan
+            item.plan = self._decider.decide(item.entry, case).plan
         return self._performer.perform(item, item.plan, fresh)
 
     def _refusal(self, item: Item, entry: Entry) -> Outcome | None:
@@ -184,6 +188,8 @@ class Dispatcher:
             return Outcome(EXPIRED)
         if loop := self._repeats.loop(notification, entry.folded):
             return loop
+        if route.expects and not expected(route, notification):
+            return Outcome(REFUSED, text="not a forward that this address expects")
         identity = (store, notification.identifier, entry.folded)
         if identity in self._repeats.under_way:
             return IN_FLIGHT
@@ -195,10 +201,8 @@ class Dispatcher:
         self._repeats.under_way.add(identity)
         return None
 
-    def _screened(self, item: Item) -> bool:
+    def _screened(self, item: Item, case: Case) -> bool:
         """True: the item has ended, or waits for a screen that asks the network."""
-        assert item.entry is not None
-        case = self._case(item, item.entry)
         verdict = self._screens.judge(case)
         if isinstance(verdict, Ask):
             self._nursery.start_soon(self._ask, item, case)
@@ -207,7 +211,7 @@ class Dispatcher:
 
     async def _ask(self, item: Item, case: Case) -> None:
         if not self._judged(item, await self._screens.ask(case)):
-            self._thaw_later(item, self._advance(item, NOTHING))
+            self._thaw_later(item, self._try(item, NOTHING))
 
     def _judged(self, item: Item, verdict: Pass | Hold | Refuse | Defer) -> bool:
         item.verdict = verdict
@@ -239,17 +243,28 @@ class Dispatcher:
         fresh: dict[Mailbox, Looked] = {}
         for _ in range(COLD_ROUNDS):
             wanted = frozenset().union(*(cold.mailboxes for _, cold in waiting))
-            fresh.update(await self._routes.read(wanted))
-            still = []
-            for item, _ in waiting:
-                cold = self._advance(item, fresh)
-                if cold is not None:
-                    still.append((item, cold))
-            if not still:
+            try:
+                fresh.update(await self._routes.read(wanted))
+            except Exception as error:
+                self._failed(error)
+                break
+            waiting = [(item, cold) for item, _ in waiting if (cold := self._try(item, fresh)) is not None]
+            if not waiting:
                 return
-            waiting = still
         for item, _ in waiting:
-            item.end(SOON)
+            item.fail(SOON)
+
+    def _try(self, item: Item, fresh: Fresh) -> Cold | None:
+        """`_advance`; a bug in it ends this item alone, as a Defer."""
+        try:
+            return self._advance(item, fresh)
+        except Exception as error:
+            self._failed(error)
+            item.fail(SOON)
+            return None
+
+    def _failed(self, error: Exception) -> None:
+        self._log.info("agent failed", error=f"{type(error).__name__}: {error}", exc_info=error)
 
     # -- out
 

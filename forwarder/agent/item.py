@@ -19,7 +19,6 @@ class Item:
         "_codes",
         "_missing",
         "_settle",
-        "asked",
         "at",
         "entry",
         "identity",
@@ -40,7 +39,6 @@ class Item:
         self.identity: Identity | None = None
         self.plan: Plan | None = None
         self.verdict: Verdict | None = None
-        self.asked = False
         self.moved: tuple[Redirect, ...] = ()
         self._settle = settle
         self._codes: list[Outcome] | None = None
@@ -51,14 +49,21 @@ class Item:
         self._missing = parts
 
     def end(self, outcome: Outcome) -> None:
-        """One part has ended (of one, unless `split`)."""
+        """One part has ended (of one, unless `split`). After the last, nothing counts any more."""
         if self._missing == 1 and self._codes is None:
+            self._missing = 0
             self._settle(self, self._with_moved(outcome) if self.moved else outcome)
-            return
-        self._codes = [*(self._codes or ()), outcome]
-        self._missing -= 1
-        if not self._missing:
-            self._settle(self, self._with_moved(fold_parts(self._codes)))
+        elif self._missing:
+            self._codes = [*(self._codes or ()), outcome]
+            self._missing -= 1
+            if not self._missing:
+                self._settle(self, self._with_moved(fold_parts(self._codes)))
+
+    def fail(self, outcome: Outcome) -> None:
+        """Ends it as a whole, whatever its parts are at."""
+        if self._missing:
+            self._missing, self._codes, self.moved = 1, None, ()
+            self.end(outcome)
 
     def _with_moved(self, outcome: Outcome) -> Outcome:
         """Taken here and better elsewhere: code 3."""

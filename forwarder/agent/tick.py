@@ -15,13 +15,14 @@ import trio
 class Tick:
     """Collects calls and makes them together. Calls made while they run belong to the next tick."""
 
-    def __init__(self) -> None:
+    def __init__(self, failed: Callable[[Exception], None]) -> None:
+        self._failed = failed
         self._calls: list[Callable[[], None]] = []
         self._parked: trio.lowlevel.Task | None = None
         self._time = 0.0
 
     def soon(self, call: Callable[[], None]) -> None:
-        """`call` at the end of this tick. It must not raise and not be asked for twice in a tick."""
+        """`call` at the end of this tick. What it raises is a bug: `failed` hears of it, the others go on."""
         self._calls.append(call)
         if self._parked is not None:
             trio.lowlevel.reschedule(self._parked)
@@ -43,7 +44,10 @@ class Tick:
                 await self._park()
             calls, self._calls = self._calls, []
             for call in calls:
-                call()
+                try:
+                    call()
+                except Exception as error:
+                    self._failed(error)
             if self._calls:
                 await trio.lowlevel.cancel_shielded_checkpoint()
                 await trio.lowlevel.checkpoint_if_cancelled()

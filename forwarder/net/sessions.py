@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 
+import structlog
 import trio
 
 from forwarder.model import Endpoint
@@ -29,16 +30,25 @@ Done = Callable[[Heard], None]
 LaneName = tuple[tuple[Endpoint, ...], str, str | bool]
 """Endpoints, lane, and what TLS proved: a server that two domains share is two agents where it must prove both."""
 
+log = structlog.get_logger("forwarder.net")
+
 
 class _Errand:
     """A batch on its way. `again`: it may be repeated on a new session."""
 
-    __slots__ = ("again", "done", "pdu")
+    __slots__ = ("_done", "again", "pdu")
 
     def __init__(self, pdu: bytes, done: Done) -> None:
         self.pdu = pdu
-        self.done = done
+        self._done = done
         self.again = True
+
+    def tell(self, heard: Heard) -> None:
+        """A bug in what follows ends with this batch, not with the session that carried it."""
+        try:
+            self._done(heard)
+        except Exception as error:
+            log.error("answer not handled", error=f"{type(error).__name__}: {error}", exc_info=error)
 
 
 class _Session:
@@ -111,7 +121,7 @@ class Pool:
             channel = await self._connect(agent)
         except (OSError, PeerError, trio.TooSlowError) as error:
             home.connecting -= 1
-            errand.done(Lost(f"no connection to {agent.name}: {error}"))
+            errand.tell(Lost(f"no connection to {agent.name}: {error}"))
             return
         except BaseException:
             home.connecting -= 1
@@ -167,7 +177,7 @@ class Pool:
         keeps = not response.abort and session.wire.state is State.IDLE
         if keeps:
             home.idle.append(session)
-        errand.done(_heard(response))
+        errand.tell(_heard(response))
         return keeps
 
     def _ended(self, session: _Session, agent: Agent, lane: str) -> None:
@@ -178,7 +188,7 @@ class Pool:
             errand.again = False
             self._open(agent, lane, errand)
         else:
-            errand.done(Lost(f"{agent.name} ended the session without an answer"))
+            errand.tell(Lost(f"{agent.name} ended the session without an answer"))
 
     async def run(self) -> None:
         """The one clock: answers that do not come, sessions idle too long. Stands still without sessions."""

@@ -296,3 +296,14 @@ async def test_what_our_own_store_notifies_is_kept_with_a_submitter_that_readers
     outcome = await notifier.notify(parse_mailbox("brian@pobox.example"), notification("brian@pobox.example").raw)
     assert outcome.code == 0
     assert str(ipaddress.ip_address(world.disk.arrivals[0].submitter.address)) == "127.0.0.1"
+
+
+async def test_a_bug_ends_its_own_item_as_a_defer_and_nothing_stays_under_way(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.book.put(route("brian@pobox.example", to="brian@isp.example"), route("in@pobox.example", "subscribe"))
+    world.offer.makers["rewrite_resend"] = lambda route: Says(Plan(()))
+    outcomes, _ = await world.notify(notification("in@pobox.example"), notification("brian@pobox.example", 2))
+    assert [outcome.code for outcome in outcomes] == [0, 32]
+    assert any(event == "agent failed" for event, _ in world.log.events)
+    assert world.dispatcher.waiting == 0

@@ -340,7 +340,8 @@ def build(
     def clock() -> float:
         return now[0]
 
-    tick, log = Tick(), Quiet()
+    log = Quiet()
+    tick = Tick(lambda error: log.info("tick failed", error=str(error)))
     disk = disk or Disk(tick)
     disk.tick = tick
     book, wires, where, offer = Book({"pobox.example"}), Wires(nursery), Where(), Offer(makers)
@@ -369,6 +370,7 @@ def build(
         tick,
         nursery,
         clock,
+        log,
         literals=False,
     )
     courier.inner = inner
