@@ -115,7 +115,7 @@ def build(
     dialer = Dialer(address_filter)
     names = Dns(settings.resolve.nameservers, settings.resolve.zones)
     locator = _locator(settings, address_filter, names)
-    tick = Tick()
+    tick = Tick(lambda error: log.error("tick failed", error=str(error), exc_info=error))
     trust = _trust(settings)
     pool = Pool(dialer.connect, nursery, name=name, trust=trust)
     links = Links(locator, pool, tick, nursery)
@@ -181,6 +181,7 @@ def build(
         tick,
         nursery,
         clock,
+        log,
         literals=network.literals,
     )
     courier.inner = dispatcher.receive_inner
