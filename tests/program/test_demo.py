@@ -20,7 +20,9 @@ PROGRAM = [sys.executable, "-P", "-m", "forwarder"]
 SCRIPT = "#!/bin/sh\nexec '{python}' -P -m forwarder \"$@\"\n"
 PATIENCE = 60.0
 pytestmark = pytest.mark.timeout(300)
-NODES = ("acme", "pobox", "isp")
+INTERRUPTED = (130, -signal.SIGINT % 256)
+"""A shell says 130 for both. The second: CPython ends so where the interrupt struck inside an exec() of a text, as
+namedtuple and dataclass do while modules are imported, although it was caught."""
 
 MUST = """\
 subscribe@  1 subscribe        brian       -> pobox 1         0        0      ok
@@ -286,7 +288,7 @@ def test_ctrl_c_in_the_middle_leaves_nothing(tmp_path: Path) -> None:
         assert len(nodes) == 3
         running.send_signal(signal.SIGINT)
         _, err = running.communicate(timeout=PATIENCE)
-        assert (running.returncode, err, alive(nodes)) == (130, "", [])
+        assert (running.returncode % 256, err, alive(nodes)) in [(code, "", []) for code in INTERRUPTED]
         assert list(tmp_path.iterdir()) == []
     finally:
         end(running)
