@@ -35,6 +35,10 @@ class BadPair(ValueError):
         self.key = key
 
 
+class Unacceptable(ValueError):
+    """The pair loads, but no peer will accept the certificate."""
+
+
 class Seen(NamedTuple):
     """A certificate as a stranger sees it. names: "isp.example", "*.isp.example". ends in Unix seconds."""
 
@@ -69,7 +73,7 @@ def believe(context: ssl.SSLContext, path: Path) -> None:
 
 
 def look_at(context: ssl.SSLContext, certificate: Path) -> Seen:
-    """The certificate of a server's context, by a handshake in memory. Raises BadPair where nobody would accept it."""
+    """The certificate of a server's context, by a handshake in memory. Raises Unacceptable."""
     client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     client.check_hostname = False
     client.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # trusted as it stands: who signed it is others' question
@@ -85,7 +89,7 @@ def look_at(context: ssl.SSLContext, certificate: Path) -> Seen:
                 end.do_handshake()
     except ssl.SSLCertVerificationError as error:
         text = "has expired" if error.verify_code == _EXPIRED else f"is refused: {error.verify_message}"
-        raise BadPair("certificate", text) from None
+        raise Unacceptable(text) from None
     said: Any = ours.getpeercert()
     names = tuple(value.lower() for kind, value in said.get("subjectAltName", ()) if kind == "DNS")
     return Seen(names, ssl.cert_time_to_seconds(said["notAfter"]))
@@ -109,13 +113,16 @@ def errors_and_warnings(settings: Settings, hosted: Collection[str]) -> Iterator
     names: list[str] = []
     for number, pair in enumerate(settings.tls):
         tell = partial(_error, settings)
+        names += pair.domains
         try:
             context = load_pair(settings.path(pair.certificate), settings.path(pair.key))
             seen = look_at(context, settings.path(pair.certificate))
         except BadPair as bad:
-            yield bad.key != "certificate" or "has expired" not in str(bad), tell(("tls", number, bad.key), str(bad))
+            yield True, tell(("tls", number, bad.key), str(bad))
             continue
-        names += pair.domains
+        except Unacceptable as bad:
+            yield False, tell(("tls", number, "certificate"), str(bad))
+            continue
         yield from ((False, tell(("tls", number, key), text)) for key, text in _doubts(settings, pair, seen))
     if settings.tls and any(_tls_listeners(settings)):
         for domain in sorted(set(hosted) - set(names)):

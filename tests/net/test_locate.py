@@ -14,6 +14,7 @@ from forwarder.model import Endpoint, Mailbox, ServiceLocation, format_user_reco
 from forwarder.net.address_filter import AddressFilter
 from forwarder.net.locate import Locator
 from forwarder.net.resolve import Dns
+from forwarder.net.tls_policy import TlsPolicy
 from forwarder.ports import Agent, NoService
 from forwarder.ports import Locator as LocatorPort
 
@@ -286,3 +287,99 @@ async def test_a_known_agent_costs_no_wait(nameserver: StartNameserver) -> None:
     for _ in range(100):
         await where.find("isp.example", "rnasp")
     assert sum(server.asked.values()) == asked
+
+
+# -- TLS twins (protocol 2): used where published, clear only by policy
+
+TWINS = """
+_im2000-rnasp._tcp.both 300 IN SRV 0 0 7101 near
+_im2000-rnasps._tcp.both 300 IN SRV 0 0 7111 near
+_im2000-rnasps._tcp.only 300 IN SRV 0 0 7111 near
+_im2000-rnasp._tcp.plain 300 IN SRV 0 0 7101 near
+_im2000-rnasp._tcp.denied 300 IN SRV 0 0 7101 near
+_im2000-rnasps._tcp.denied 300 IN SRV 0 0 0 .
+_im2000-rnasp._tcp.lost 300 IN SRV 0 0 7101 near
+_im2000-rnasps._tcp.lost 300 IN SRV 0 0 7111 nowhere
+near 300 IN A 93.184.216.1
+"""
+CLEAR, SECURE = Endpoint("93.184.216.1", 7101), Endpoint("93.184.216.1", 7111)
+
+
+def policy(require: str = "", fall_back: str = "") -> TlsPolicy:
+    return TlsPolicy(frozenset(require.split()), frozenset(fall_back.split()))
+
+
+@pytest.mark.parametrize(
+    ("domain", "expected"),
+    [
+        ("both.example", Agent((SECURE,), "both.example", tls=True)),
+        ("only.example", Agent((SECURE,), "only.example", tls=True)),
+        ("plain.example", Agent((CLEAR,), "plain.example")),
+        ("denied.example", Agent((CLEAR,), "denied.example")),
+    ],
+)
+async def test_a_twin_that_is_published_is_used(nameserver: StartNameserver, domain: str, expected: Agent) -> None:
+    assert await locator(await nameserver(TWINS)).find(domain, "rnasp") == expected
+
+
+@pytest.mark.parametrize("harm", ["failing", "silent"])
+async def test_a_dns_that_does_not_say_whether_there_is_a_twin_is_no_leave_to_speak_in_clear(
+    nameserver: StartNameserver, autojump_clock: trio.abc.Clock, harm: str
+) -> None:
+    server = await nameserver(TWINS)
+    getattr(server, harm).add("_im2000-rnasps._tcp.plain.example")
+    assert await kind_of(locator(server).find("plain.example", "rnasp")) == "noserver"
+    if harm == "failing":  # the other takes the clock along, and the answers that follow come too late for it
+        allowed = await locator(server, policy=policy(fall_back="*")).find("plain.example", "rnasp")
+        assert allowed == Agent((CLEAR,), "plain.example")
+
+
+async def test_a_twin_without_an_address_is_not_replaced_by_the_clear_service(nameserver: StartNameserver) -> None:
+    server = await nameserver(TWINS)
+    assert await kind_of(locator(server).find("lost.example", "rnasp")) == "noserver"
+    allowed = await locator(server, policy=policy(fall_back="lost.example")).find("lost.example", "rnasp")
+    assert allowed == Agent((CLEAR,), "lost.example")
+
+
+@pytest.mark.parametrize("require", ["*", "plain.example both.example", "example"])
+async def test_where_tls_is_required_a_domain_without_it_has_no_service(
+    nameserver: StartNameserver, require: str
+) -> None:
+    server = await nameserver(TWINS)
+    where = locator(server, policy=policy(require, fall_back="*"))
+    assert await kind_of(where.find("plain.example", "rnasp")) == "noservice"
+    assert await where.find("both.example", "rnasp") == Agent((SECURE,), "both.example", tls=True)
+    assert ("_im2000-rnasp._tcp.plain.example", "SRV") not in server.asked
+
+
+async def test_where_policy_allows_the_clear_service_is_tried_last(nameserver: StartNameserver) -> None:
+    where = locator(await nameserver(TWINS), policy=policy(fall_back="both.example"))
+    agent = await where.find("both.example", "rnasp")
+    assert agent.ways == ((SECURE, True), (CLEAR, False))
+
+
+async def test_a_location_over_tls_is_never_looked_up_in_clear(nameserver: StartNameserver) -> None:
+    where = locator(await nameserver(TWINS))
+    assert await kind_of(where.find("plain.example", "rnasps")) == "noservice"
+    assert (await where.find("both.example", "rnasps")).tls
+
+
+async def test_the_static_table_speaks_for_both_twins(nameserver: StartNameserver) -> None:
+    server = await nameserver(TWINS)
+    clear, secure = ("93.184.216.9", 7101), ("93.184.216.9", 7111)
+    static = {"both.example": {"rnasp": clear}, "isp.example": {"rnasp": clear, "rnasps": secure}}
+    where = locator(server, static=static)
+    assert await where.find("both.example", "rnasp") == Agent((Endpoint(*clear),), "both.example")
+    assert await where.find("isp.example", "rnasp") == Agent((Endpoint(*secure),), "isp.example", tls=True)
+    assert not server.asked
+    strict = locator(server, static=static, policy=policy("*"))
+    assert await kind_of(strict.find("both.example", "rnasp")) == "noservice"
+
+
+async def test_an_address_over_tls_proves_itself() -> None:
+    where = Locator(open_filter(), Dns([], {}), literals=True)
+    one, two = Endpoint("93.184.216.9", 7112), Endpoint("93.184.216.8", 7112)
+    location = ServiceLocation(None, (one, two))
+    assert await where.place(location, "msraps") == Agent((one,), "93.184.216.9", tls=True)
+    strict = Locator(open_filter(), Dns([], {}), literals=True, policy=policy("*"))
+    assert await kind_of(strict.place(location, "msrap")) == "forbidden"
