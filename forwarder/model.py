@@ -242,10 +242,14 @@ class Peer(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Expect:
-    """A forward that a mailbox expects: notifications first sent to `original`, coming by `via`."""
+    """A forward that a mailbox expects: notifications first sent to `original`, coming by `via` or with `token`.
+
+    token: what this mailbox issued for a redirect at `original` (protocol 5.2).
+    """
 
     original: Mailbox
     via: str | None = None
+    token: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)

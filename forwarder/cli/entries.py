@@ -71,7 +71,10 @@ def describe(route: Route) -> dict[str, Any]:
         "expires": route.expires.isoformat() if route.expires else None,
         "owner": route.owner,
         "note": route.note or None,
-        "expects": [{"original": str(expect.original), "via": expect.via} for expect in route.expects],
+        "expects": [
+            {"original": str(expect.original), "via": expect.via, "token": expect.token is not None}
+            for expect in route.expects
+        ],
         "via": {str(target): word for target, word in route.via.items()},
         "limits": dict(route.limits),
         "options": {name: _plain(table) for name, table in route.options.items()},

@@ -21,6 +21,8 @@ from forwarder.model import Expect, How, Kind, Mailbox, Route, State, parse_mail
 from forwarder.plugin import StrategySpec
 
 DEFAULT_STRATEGY = "rewrite_resend"
+EXPECTS_MOST = 100
+TOKEN_OCTETS = 64
 
 Specs = Mapping[str, StrategySpec[Any]]
 
@@ -73,11 +75,19 @@ class EntryLimits(Table):
     per_sender_per_day: Count | None = None
 
 
+def _token(value: object) -> bytes:
+    octets = value.encode() if isinstance(value, str) else b""
+    if not 1 <= len(octets) <= TOKEN_OCTETS:
+        raise ValueError(f"expected a text of 1 to {TOKEN_OCTETS} octets")
+    return octets
+
+
 class ExpectTable(Table):
-    """A forward that the mailbox expects."""
+    """A forward that the mailbox expects. token: what it issued, for the `[redirect] tokens` at `original`."""
 
     original: Address
     via: DomainName | None = None
+    token: Annotated[bytes | None, PlainValidator(_token)] = None
 
 
 class Core(Table):
@@ -92,7 +102,7 @@ class Core(Table):
     note: str = ""
     owner: AccountName | None = None
     fallback: str | None = None
-    expects: Many[ExpectTable] = ()
+    expects: Annotated[Many[ExpectTable], Field(max_length=EXPECTS_MOST)] = ()
     limits: EntryLimits = EntryLimits()
     members: Literal["live", "frozen"] = "live"
     tell_members: bool = False
@@ -188,7 +198,7 @@ def _route(
         expires=said.expires,
         note=said.note,
         owner=said.owner,
-        expects=tuple(Expect(expect.original, expect.via) for expect in said.expects),
+        expects=tuple(Expect(expect.original, expect.via, expect.token) for expect in said.expects),
         limits=_limits(said.limits, limits),
         members=said.members,
         tell_members=said.tell_members,
