@@ -81,7 +81,7 @@ class Performer:
 
     def perform(self, item: Item, plan: Plan, fresh: Fresh) -> Cold | None:
         """Starts every step; the item ends when all have. Cold: nothing was done yet, read these first."""
-        if item.verdict is None and item.entry is not None:
+        if item.entry is not None and type(item.verdict) is not Hold:
             leg = self._routes.straight(item.entry, plan)
             if leg is not None:
                 self._pass_on(item, leg, RESENT, False, item.end)

@@ -88,12 +88,16 @@ class LocalError(RuntimeError):
 
 
 class State(Enum):
+    __hash__ = object.__hash__  # of members, by identity; Enum's own is a function in Python, asked at each turn
+
     IDLE = "between transactions"
     BUSY = "a command is out and not answered"
     CLOSED = "nothing more may be said"
 
 
 class Event(Enum):
+    __hash__ = object.__hash__
+
     COMMAND = "a command goes to the server"
     ANSWER = "its response goes to the client"
     LAST_WORD = "a response after which the session ends"
@@ -194,7 +198,7 @@ class ServerSession(_Session):
         shutdown). Raises LocalError out of turn.
         """
         octets = frame(self.protocol.encode_response(response))
-        self._turn(Event.LAST_WORD if response.status.name in _CLOSES else Event.ANSWER)
+        self._turn(Event.LAST_WORD if response.status._name_ in _CLOSES else Event.ANSWER)
         return octets
 
 
@@ -232,6 +236,6 @@ class ClientSession(_Session):
         except MalformedPDU:
             self._turn(Event.GARBAGE)
             raise
-        last = response.status.name in _CLOSES or not self._frames.empty
+        last = response.status._name_ in _CLOSES or not self._frames.empty
         self._turn(Event.LAST_WORD if last else Event.ANSWER)
         return response
