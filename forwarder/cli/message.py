@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from forwarder.cli.output import print_json, print_line, size_of
-from forwarder.cli.waiting import describe
+from forwarder.cli.waiting import describe, signature_words
 from forwarder.reader.desk import Desk
 from forwarder.reader.notebook import Item
 from forwarder.reader.view import SHOWN, view
@@ -31,6 +31,8 @@ def print_message(item: Item, octets: bytes, *, raw: bool, json: bool) -> int:
     for name in SHOWN:
         if seen.header(name):
             print_line(f"{name}: {seen.header(name)}")
+    if words := signature_words(describe(item)["signature"]):
+        print_line(f"Signature: {words}")
     print()
     print(seen.text, end="" if seen.text.endswith("\n") or not seen.text else "\n")
     if seen.attachments:

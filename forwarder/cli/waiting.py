@@ -49,6 +49,7 @@ def describe(item: Item) -> dict[str, Any]:
         "date": when(item.date),
         "size": item.size,
         "shared": is_shared(notification),
+        "signature": _signature(item, notification),
         "claims": {
             "from": str(notification.claimedfrom) if notification and notification.claimedfrom else None,
             "header_from": item.sender,
@@ -93,6 +94,29 @@ def _origin(notification: Notification | None) -> dict[str, str] | None:
     return {"sender": notification.origin.sender, "store": store}
 
 
+def _signature(item: Item, notification: Notification | None) -> dict[str, str] | None:
+    """state: good, wrong, expired, unverified (no key to be found yet), none. None for an item of a list."""
+    if notification is None:
+        return None
+    if notification.signature is None:
+        return {"state": "none"}
+    return {"state": item.signature or "unverified", "domain": notification.signature.domain}
+
+
+def signature_words(signature: dict[str, str] | None) -> str:
+    """For people; nothing for an item of a list."""
+    if signature is None:
+        return ""
+    domain = signature.get("domain", "")
+    return {
+        "good": f"signed by {domain}",
+        "wrong": "SIGNATURE WRONG",
+        "expired": f"signed by {domain} for a time that is over",
+        "unverified": f"signature of {domain} not verified",
+        "none": "unsigned",
+    }[signature["state"]]
+
+
 def _line(row: dict[str, Any]) -> dict[str, Any]:
     claims, origin = row["claims"], row["origin"]
     sender = f"{row['sender']} at {row['store']}" if row["sender"] is not None else f"list {row['list']}"
@@ -100,6 +124,7 @@ def _line(row: dict[str, Any]) -> dict[str, Any]:
         sender = f"{origin['sender']} at {origin['store']} by {row['store']}"
     claimed = claims["header_from"] or claims["from"]
     marks = ["shared"] if row["shared"] else []
+    marks += [signature_words(row["signature"])] if row["signature"] else []
     return {
         "n": row["number"],
         "from": f"{sender}, says {claimed} (unverified)" if claimed else sender,

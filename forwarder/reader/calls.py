@@ -19,7 +19,7 @@ import trio
 from forwarder.config.tables import HostPort
 from forwarder.model import Endpoint, Notification
 from forwarder.net.sources import place_of
-from forwarder.plugin import PeerError
+from forwarder.plugin import PeerError, Texts
 from forwarder.ports import Agent, Clock, Gone, Locator, NoService, ServiceName
 from forwarder.reader.me import Login, Where
 from forwarder.wire.rnaqp import Authenticate, Authenticated
@@ -65,6 +65,7 @@ class Calls:
     now: Clock
     password: Callable[[Login], str]
     clear_login: Callable[[str], bool]
+    texts: Texts
 
     @asynccontextmanager
     async def own(self, where: Where, service: ServiceName, me: Login) -> AsyncIterator[Talk]:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from forwarder.config.lines import ConfigError, ConfigErrors
 from forwarder.ports import Gone
-from forwarder.reader import agents
+from forwarder.reader import agents, signatures
 from forwarder.reader.calls import Calls
 from forwarder.reader.me import Me
 from forwarder.reader.notebook import Item, Notebook
@@ -35,11 +35,12 @@ class Desk:
         self._calls, self._stores = calls, Stores(calls, notebook, me)
 
     async def refresh(self) -> Refreshed:
-        """Polls, silences what is saved, drops what is dead, clears what is closed."""
+        """Polls, silences what is saved, drops what is dead, verifies what is signed, clears what is closed."""
         polled = await agents.poll(self._calls, self.notebook, self.me)
         dead = await self._stores.settle(polled.missing)
         for item in dead:
             self.notebook.closed(item.number, self.now())
+        await signatures.verify(self.notebook, self._calls.texts, self.now())
         polled.faults.extend(await agents.clear(self._calls, self.notebook, self.me))
         return Refreshed(self.notebook.items(), dead, list(dict.fromkeys(polled.faults)))
 

@@ -28,7 +28,7 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS item (
     number INTEGER PRIMARY KEY AUTOINCREMENT, store TEXT NOT NULL, key BLOB NOT NULL, octets BLOB, list TEXT,
     date INTEGER NOT NULL, silenced INTEGER NOT NULL DEFAULT 0, closing INTEGER NOT NULL DEFAULT 0,
-    size INTEGER, sender TEXT, subject TEXT, UNIQUE (store, key));
+    size INTEGER, sender TEXT, subject TEXT, signature TEXT, UNIQUE (store, key));
 CREATE TABLE IF NOT EXISTS place (
     number INTEGER NOT NULL REFERENCES item ON DELETE CASCADE, agent TEXT NOT NULL, cursor BLOB NOT NULL,
     PRIMARY KEY (agent, cursor));
@@ -40,13 +40,15 @@ CREATE TABLE IF NOT EXISTS sent (
     handle TEXT PRIMARY KEY, key BLOB NOT NULL, store TEXT NOT NULL, recipient TEXT NOT NULL, at INTEGER NOT NULL,
     subject TEXT NOT NULL, size INTEGER NOT NULL, cancelled INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
 """
-_VERSION = 1
+_VERSION = 2
+_ADDED_IN_2 = "ALTER TABLE item ADD COLUMN signature TEXT"
 
 
 class Item(NamedTuple):
     """What waits. octets: its notification's TLV, or None for an item of a list (then `list` names it).
 
     sender and subject are the message's own and known once it was shown; closing: un-pinned, its agents not yet told.
+    signature: "good", "wrong", or "expired" (good, but it came after its end: a replay); None: none, or not known yet.
     """
 
     number: int
@@ -60,6 +62,7 @@ class Item(NamedTuple):
     size: int | None
     sender: str | None
     subject: str | None
+    signature: str | None = None
 
 
 class Arrived(NamedTuple):
@@ -86,7 +89,7 @@ class Sent(NamedTuple):
     cancelled: bool
 
 
-_ITEM = "number, store, key, octets, list, date, silenced, closing, size, sender, subject"
+_ITEM = "number, store, key, octets, list, date, silenced, closing, size, sender, subject, signature"
 
 
 class Notebook:
@@ -104,6 +107,8 @@ class Notebook:
             ((found,),) = self._rows("PRAGMA user_version")
             if found > _VERSION:
                 raise NotebookError(f"was written by a newer forwarder (its version {found})")
+            if found == 1:
+                self._db.execute(_ADDED_IN_2)
             self._db.execute(_SCHEMA)
             self._db.execute(f"PRAGMA user_version = {_VERSION}")
 
@@ -189,6 +194,11 @@ class Notebook:
         with self._change():
             sql = "UPDATE item SET sender = ?, subject = ?, size = ? WHERE number = ?"
             self._db.execute(sql, (sender, subject, size, number))
+
+    def judged(self, number: int, signature: str) -> None:
+        """What its signature proved to be."""
+        with self._change():
+            self._db.execute("UPDATE item SET signature = ? WHERE number = ?", (signature, number))
 
     def closed(self, number: int, now: int) -> None:
         """Off the list for good: un-pinned, or dead at its store. It stays hidden until its agents are told."""

@@ -17,6 +17,7 @@ from forwarder.net.client import Client
 from forwarder.net.dial import Dialer
 from forwarder.net.locate import Locator
 from forwarder.net.resolve import Dns
+from forwarder.net.texts import TextRecords
 from forwarder.net.tls import Trust, system_context, system_trust
 from forwarder.net.tls_policy import TlsPolicy
 from forwarder.ports import Agent, ServiceName
@@ -61,6 +62,7 @@ def _calls(me: Me) -> Calls:
         now=time.time,
         password=me.password,
         clear_login=partial(may_log_in, allowed=me.network.clear_login),
+        texts=TextRecords(Dns(me.resolve.nameservers, me.resolve.zones)),
     )
 
 

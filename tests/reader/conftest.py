@@ -26,6 +26,7 @@ from forwarder.reader.calls import Calls
 from forwarder.reader.desk import Desk
 from forwarder.reader.me import AgentAccount, ListAccount, Me, StoreAccount
 from forwarder.reader.notebook import Notebook
+from forwarder.testing import MemoryTexts
 from forwarder.wire import msoap, msrap, rnaqp
 from forwarder.wire.frames import Frames, frame
 from forwarder.wire.notification import decode_notification, encode_notification
@@ -53,6 +54,7 @@ class World:
     sizes: bool = True
     """Whether the store says the size of the whole in each answer."""
     clock: float = 1_800_000_000.0
+    texts: MemoryTexts = field(default_factory=MemoryTexts)
 
     def put(self, body: bytes, *, shared: bool = False, digest: bool = True, **more: Any) -> Notification:
         """A message at a store, and its notification at the agent."""
@@ -198,7 +200,7 @@ def _anywhere(address: str) -> bool:
 
 @pytest.fixture
 def desk(world: World, person: Me) -> Iterator[Desk]:
-    calls = Calls(world.connect, world.connect, world, lambda: world.clock, person.password, _anywhere)  # type: ignore[arg-type]
+    calls = Calls(world.connect, world.connect, world, lambda: world.clock, person.password, _anywhere, world.texts)  # type: ignore[arg-type]
     notebook = Notebook(person.notebook)
     yield Desk(person, notebook, calls)
     notebook.close()

@@ -52,7 +52,7 @@ def test_json_has_a_stable_schema(mine: Path, type_: Any, world: Any, letter: by
     assert item == {
         "number": 1, "handle": handle(key), "list": None, "sender": "toby", "store": "store.example", "origin": None,
         "to": "brian@pobox.example", "original": None, "date": "2023-11-14T22:13:20Z", "size": len(letter),
-        "shared": False, "claims": {"from": None, "header_from": None, "subject": None},
+        "shared": False, "signature": {"state": "none"}, "claims": {"from": None, "header_from": None, "subject": None},
     }  # fmt: skip
     assert key.hex().encode() not in out
 

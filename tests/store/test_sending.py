@@ -12,7 +12,8 @@ from trio.testing import MockClock
 
 from forwarder.model import Mailbox, Outcome, Redirect, ServiceLocation, parse_mailbox
 from forwarder.plugin import PeerError
-from forwarder.ports import NoService, UserRecord
+from forwarder.ports import NoService, Proven, UserRecord
+from forwarder.signature import SigningKey, judge, key_record, new_private
 from forwarder.store.machine import DAY, Life, Told
 from forwarder.store.sending import AT_ONCE, PER_AGENT, Sending
 
@@ -27,8 +28,8 @@ class World:
         self.messages, self.notifier, self.locator = MemoryMessages(), MemoryNotifier(), MemoryLocator()
         self.nursery = nursery
 
-    def start(self, *, redirects: bool = True) -> None:
-        sending = Sending(
+    def start(self, *, redirects: bool = True, **more: Any) -> None:
+        self.sending = Sending(
             self.messages,
             self.notifier,
             self.locator,
@@ -36,8 +37,9 @@ class World:
             lambda sender: "store.example",
             redirects=redirects,
             jitter=lambda: 0.5,
+            **more,
         )
-        self.nursery.start_soon(sending.run)
+        self.nursery.start_soon(self.sending.run)
 
     def times(self, to: Mailbox = BRIAN) -> list[int]:
         return [round(sent.at) for sent in self.notifier.sent if sent.to == str(to)]
@@ -268,6 +270,138 @@ async def test_a_chain_ends_at_depth_5(autojump_clock: MockClock, world: World) 
     world.messages.submit(Mailbox("m0", "x.example"))
     await trio.sleep(10)
     assert world.sent_to() == [f"m{n}@x.example" for n in range(6)] + ["m5@x.example"]
+
+
+# -- redirects that are remembered
+
+
+def proven(*to: str, **more: Any) -> Answers:
+    """From an agent that proved its name over TLS."""
+    return lambda sent: Proven._make(redirect_to(*to, **more)(sent))  # type: ignore[arg-type]
+
+
+async def twice(world: World, answers: Answers, *, apart: float = 10, **more: Any) -> list[str]:
+    """Two messages to brian; whom the second one's notifications went to."""
+    world.notifier.answers[str(BRIAN)] = answers
+    world.start(**more)
+    world.messages.submit(BRIAN)
+    await trio.sleep(apart)
+    before = len(world.notifier.sent)
+    world.messages.submit(BRIAN)
+    await trio.sleep(5)
+    return [to for to in world.sent_to()[before:] if to != str(BOB) or apart < DAY]
+
+
+async def test_a_permanent_redirect_over_tls_is_remembered_for_its_ttl(autojump_clock: MockClock, world: World) -> None:
+    answers = proven(str(BOB), kind=0, ttl=3600, token=b"t")
+    assert await twice(world, answers) == [str(BOB)], "brian's agent is not asked again"
+    child = world.notifier.sent[-1].notification
+    assert (child.original, child.token) == (BRIAN, b"t")
+    await trio.sleep(3600)
+    world.messages.submit(BRIAN)
+    await trio.sleep(5)
+    assert world.sent_to()[-2:] == [str(BRIAN), str(BOB)]
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        redirect_to(str(BOB), kind=0, ttl=3600),
+        proven(str(BOB), kind=1, ttl=3600),
+        proven(str(BOB), kind=0),
+        lambda sent: Proven(
+            16, (Redirect(BOB, kind=0, ttl=9), Redirect(Mailbox("anna", "isp.example"), kind=1, ttl=9))
+        ),
+    ],
+    ids=["in clear", "for this message", "without a ttl", "one of two"],
+)
+async def test_no_other_redirect_is_remembered(autojump_clock: MockClock, world: World, answers: Answers) -> None:
+    assert str(BRIAN) in await twice(world, answers)
+    assert len(world.sending.redirects) == 0
+
+
+async def test_a_week_is_the_most(autojump_clock: MockClock, world: World) -> None:
+    assert str(BRIAN) in await twice(world, proven(str(BOB), kind=0, ttl=400 * DAY), apart=7 * DAY + 10)
+
+
+async def test_a_target_that_refuses_revokes_it(autojump_clock: MockClock, world: World) -> None:
+    world.notifier.answers[str(BOB)] = lambda sent: Outcome(49)
+    assert await twice(world, proven(str(BOB), kind=0, ttl=3600)) == [str(BRIAN), str(BOB)]
+
+
+async def test_all_can_be_forgotten(autojump_clock: MockClock, world: World) -> None:
+    await twice(world, proven(str(BOB), kind=0, ttl=3600))
+    assert len(world.sending.redirects) == 1
+    world.sending.redirects.clear()
+    world.messages.submit(BRIAN)
+    await trio.sleep(5)
+    assert world.sent_to()[-2:] == [str(BRIAN), str(BOB)]
+
+
+async def test_one_for_a_mailbox_is_none_for_its_domain(autojump_clock: MockClock, world: World) -> None:
+    await twice(world, proven(str(BOB), kind=0, ttl=3600))
+    world.messages.submit(Mailbox("anna", BRIAN.domain))
+    await trio.sleep(5)
+    assert world.sent_to()[-1] == "anna@pobox.example"
+
+
+async def test_what_is_remembered_keeps_the_limits_of_a_family(autojump_clock: MockClock, world: World) -> None:
+    """A remembered ring is not followed: the agent is asked, and then without the offer."""
+    world.notifier.answers[str(BOB)] = lambda sent: (
+        Proven(16, (Redirect(BRIAN, kind=0, ttl=3600),)) if sent.redirect else Outcome(0)
+    )
+    sent = await twice(world, proven(str(BOB), kind=0, ttl=3600))
+    assert sent == [str(BOB), str(BOB)]
+    assert not world.notifier.sent[-1].redirect
+
+
+async def test_where_tls_is_required_no_other_redirect_is_followed(autojump_clock: MockClock, world: World) -> None:
+    def answers(sent: Sent) -> Outcome:
+        return Outcome(16, (Redirect(BOB),)) if sent.redirect else Outcome(0)
+
+    assert await twice(world, answers, redirect_require_tls=True) == [str(BRIAN), str(BRIAN)]
+    assert [sent.redirect for sent in world.notifier.sent] == [True, False] * 2
+
+
+async def test_where_tls_is_required_a_proven_one_is_followed(autojump_clock: MockClock, world: World) -> None:
+    assert await twice(world, proven(str(BOB)), redirect_require_tls=True) == [str(BRIAN), str(BOB)]
+
+
+# -- signatures
+
+
+async def test_each_attempt_is_signed_with_the_key_of_its_moment(autojump_clock: MockClock, world: World) -> None:
+    keys = [SigningKey("store.example", name, new_private()) for name in ("s1", "s2")]
+    using = [keys[0]]
+    world.start(signing=lambda store: using[0] if store == "store.example" else None)
+    world.messages.submit(BRIAN)
+    await trio.sleep(10)
+    using[0] = keys[1]
+    await trio.sleep(1.5 * DAY)
+    first_one, second = (sent.notification for sent in world.notifier.sent)
+    assert first_one.signature and second.signature and second.signature.at >= first_one.signature.at + DAY
+    assert [n.signature and n.signature.selector for n in (first_one, second)] == ["s1", "s2"]
+    for notification, key in ((first_one, keys[0]), (second, keys[1])):
+        assert judge(notification, [key_record(key.private)]) == "good"
+        assert notification.expires and notification.digest
+
+
+async def test_without_a_key_nothing_is_signed(autojump_clock: MockClock, world: World) -> None:
+    world.start()
+    world.messages.submit(BRIAN)
+    await trio.sleep(10)
+    assert world.notifier.sent[0].notification.signature is None
+
+
+async def test_the_child_of_a_redirect_is_signed_for_whom_it_was_first(autojump_clock: MockClock, world: World) -> None:
+    key = SigningKey("store.example", "s1", new_private())
+    world.notifier.answers[str(BRIAN)] = redirect_to(str(BOB), token=b"t")
+    world.start(signing=lambda store: key)
+    world.messages.submit(BRIAN)
+    await trio.sleep(10)
+    child = world.notifier.sent[-1].notification
+    assert (child.recipient, child.original) == (BOB, BRIAN)
+    assert judge(child, [key_record(key.private)]) == "good"
 
 
 async def test_where_redirects_are_off_they_are_not_offered(autojump_clock: MockClock, world: World) -> None:
