@@ -5,7 +5,8 @@
 The daemon is `forwarder serve` on a fresh folder: 50 addresses that forward; trace, repeats memory, counters and the
 bundled screens are on. Load and target are programs of their own (load.c and sink.c by `cc`; load.py and sink.py where
 there is none). Daemon and proxies are run in turn; what is printed are medians of the rounds and their ratios. CPU is
-the user and system time of the process under test for each notification. On a shared machine only ratios mean something.
+the user and system time of the process under test for each notification.
+On a shared machine only ratios mean something.
 """
 
 from __future__ import annotations
