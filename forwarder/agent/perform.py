@@ -21,7 +21,7 @@ from forwarder.agent.tick import Tick
 from forwarder.model import Endpoint, Mailbox, Outcome, Redirect
 from forwarder.plugin import Decline, Defer, Deposit, Hold, PeerError, Plan, Pull, Refuse, Resend, Step, Tell, Work
 from forwarder.ports import Arrival, Clock, Debt, Inbox, Ledger, NoService
-from forwarder.wire.notification import MalformedPDU, splice
+from forwarder.wire.notification import MalformedPDU, decode_notification, splice
 from forwarder.wire.outcome import (
     ACCEPTED,
     BUSY,
@@ -40,6 +40,8 @@ TOMORROW = Outcome(DEFERRED, retryafter=86400)
 STATELESS = 45.0
 PER_HOP = 5.0
 PERMANENT, TEMPORARY, COPY = 0, 1, 2
+FOLLOWED = 1
+"""`how` of the Hop for a redirect that we followed (5.0)."""
 NOWHERE = Expansion(())
 
 Inner = Callable[[bytes, Callable[[Outcome], None]], None]
@@ -178,19 +180,24 @@ class Performer:
             if isinstance(answer, PeerError):
                 told(from_failure(answer))
             elif chains and answer.code == REDIRECTED and len(answer.redirects) == 1:
-                self._follow(item, answer.redirects[0], deadline, told)
+                self._follow(octets, answer.redirects[0], deadline, told)
             else:
                 told(from_target(answer))
 
         self._links.offer(leg.mailbox, octets, heard, deadline=deadline, redirect=chains)
 
-    def _follow(self, item: Item, redirect: Redirect, deadline: float, told: Callable[[Outcome], None]) -> None:
+    def _follow(self, sent: bytes, redirect: Redirect, deadline: float, told: Callable[[Outcome], None]) -> None:
         """`chains`: the same key, to where the target points, one hop more; never a second time."""
         leg = self._courier.leg(redirect.mailbox)
         if leg.leaf or redirect.rna is not None:
             told(Outcome(REFUSED))
             return
-        octets = self._courier.spliced(item.notification, item.notification.recipient, leg, RESENT)
+        try:
+            notification = decode_notification(sent)
+            octets = self._courier.spliced(notification, notification.recipient, leg, FOLLOWED)
+        except MalformedPDU:
+            told(Outcome(REFUSED, text="it has grown too big"))
+            return
 
         def heard(answer: Outcome | PeerError) -> None:
             told(from_failure(answer) if isinstance(answer, PeerError) else from_target(answer))

@@ -252,7 +252,7 @@ def _strategy(place: Place, said: Core, specs: Specs, errors: list[ConfigError])
     for key, name in (("strategy", strategy), ("fallback", said.fallback)):
         if name is not None and name not in specs:
             errors.append(place.error((key,), f'unknown strategy "{name}"{nearest(name, specs)}'))
-    if said.fallback == strategy:
+    if said.fallback == strategy and said.state != "moved":
         errors.append(place.error(("fallback",), f'"{strategy}" is the strategy itself; expected another one'))
     return strategy
 

@@ -39,5 +39,7 @@ class Rnasp:
                 told = tuple(outcomes) if results else None
                 answer(Response(False, Status.noerror, NotifyAnswer(told, self._ours)))
 
-        known = Peer(peer.address, peer.port, capabilities.notifier, capabilities.features)
+        # who takes no results cannot be told where to notify instead
+        features = capabilities.features if results else capabilities.features - {"redirect"}
+        known = Peer(peer.address, peer.port, capabilities.notifier, features)
         self._dispatcher.receive(command.notifications, known, decided)
