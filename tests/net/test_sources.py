@@ -10,7 +10,7 @@ import trio
 from trio.testing import MockClock, memory_stream_pair
 
 from forwarder.model import ContentDigest, Endpoint, Mailbox, Notification, Peer, ServiceLocation, parse_mailbox
-from forwarder.net.sources import IDLE_SECONDS, SESSIONS, SLICE, StoreSources
+from forwarder.net.sources import IDLE_SECONDS, SESSIONS, SLICE, StoreSources, place_of
 from forwarder.plugin import PeerError
 from forwarder.ports import Agent, BodySize, Gone, NoService, ServiceName, UserRecord
 from forwarder.wire.msrap import (
@@ -240,3 +240,19 @@ async def test_a_store_of_ours_is_asked_in_process(world: World) -> None:
     assert world.net.dialled == 0
     assert world.local.peer.inner
     assert world.local.asked.count("closed") == 2
+
+
+@pytest.mark.parametrize(
+    ("clear", "ssl", "place"),
+    [
+        ("a.example", None, ("a.example", "msrap")),
+        ("a.example", "b.example", ("b.example", "msraps")),
+        (None, "b.example", ("b.example", "msraps")),
+        ("a.example", "", ("a.example", "msrap")),
+    ],
+)
+def test_what_is_named_over_tls_is_asked_over_tls_alone(clear: str | None, ssl: str | None, place: Any) -> None:
+    storessl = None if ssl is None else ServiceLocation(ssl or None)
+    named = Notification(ServiceLocation(clear), storessl, Mailbox("brian", "isp.example"), bytes(16), "toby")
+    location, service = place_of(named)
+    assert (location.domain, service) == place

@@ -32,7 +32,7 @@ from forwarder.wire.msrap import QuerySize, Response, Retrieve, Retrieved, Size,
 from forwarder.wire.notification import encode_notification
 from forwarder.wire.rnasp import Notify, NotifyAnswer, Status
 from forwarder.wire.rnasp import Response as Answer
-from forwarder.wire.session import MSRAP, NEED_DATA, RNASP, ServerSession
+from forwarder.wire.session import MSRAP, NEED_DATA, RNASP, ClientSession, ServerSession
 
 BODY = bytes(range(256)) * 4096  # 1 MiB: more than any record or socket buffer holds
 KEY = bytes(16)
@@ -187,6 +187,33 @@ async def test_octets_may_come_one_by_one(house: House) -> None:
     assert (await client.ask(Retrieve(KEY, View.all, 0, 300))).data.data == BODY[:300]
 
 
+async def test_records_that_come_together_are_all_read(house: House) -> None:
+    """One command in a record for each octet, all in one segment: nothing of it waits for more to come."""
+    _, endpoint = await house.serve(Store(), house.issue("isp.example"))
+    stream = await dial(endpoint)
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = house.trust()().wrap_bio(incoming, outgoing, server_hostname="isp.example")
+
+    async def until_done(step: Callable[[], Any]) -> Any:
+        while True:
+            try:
+                return step()
+            except ssl.SSLWantReadError:
+                if outgoing.pending:
+                    await stream.send_all(outgoing.read())
+                incoming.write(await stream.receive_some())
+
+    session = ClientSession(MSRAP)
+    async with stream:
+        await until_done(tls.do_handshake)
+        for octet in session.send(QuerySize(KEY)):
+            tls.write(bytes([octet]))
+        with trio.fail_after(10):
+            session.receive_data(await until_done(lambda: tls.read(4096)))
+    response: Any = session.next_event()
+    assert response.data == Size(len(BODY))
+
+
 # -- whose certificate
 
 
@@ -207,7 +234,7 @@ async def test_the_certificate_is_chosen_by_the_name_asked_for_else_the_first(ho
 
 
 async def test_a_changed_certificate_is_shown_to_the_next_who_connects(house: House) -> None:
-    _, endpoint = await house.serve(Store(), house.issue("isp.example"))
+    _, endpoint = await house.serve(Store(), house.issue("isp.example"), house.issue("second.example"))
     before = await house.client(endpoint, "isp.example")
     house.issue("new.example", file="isp.example")
     with refused("certificate"):
@@ -215,6 +242,7 @@ async def test_a_changed_certificate_is_shown_to_the_next_who_connects(house: Ho
     house.now += 1.0
     await (await house.client(endpoint, "new.example")).ask(QuerySize(KEY))
     assert (await before.ask(QuerySize(KEY))).data == Size(len(BODY)), "sessions that stand are not disturbed"
+    await (await house.client(endpoint, "second.example")).ask(QuerySize(KEY))
 
 
 @pytest.mark.parametrize("harm", ["other key", "no PEM", "gone", "empty"])
