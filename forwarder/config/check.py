@@ -17,6 +17,7 @@ from forwarder.config.certificates import errors_and_warnings
 from forwarder.config.domains import Domain, compile_domain, domain_name, ties
 from forwarder.config.entries import DEFAULT_STRATEGY, Specs
 from forwarder.config.globs import groups_in
+from forwarder.config.keys import SigningKeys
 from forwarder.config.lines import ConfigError, ConfigErrors, inside, read
 from forwarder.config.names import ACCOUNTS, ADDRESSES, DOMAINS, SUFFIX, file_name, is_leftover, localpart_of
 from forwarder.config.reading import Hosts, Reader
@@ -79,6 +80,7 @@ class _Checker:
         yield from self._names(ACCOUNTS, _is_account_file)
         hosts = self._reader.hosts(Hosts({}))
         yield from self._tls(hosts.by_name)
+        yield from map(_error, SigningKeys(self._folder).errors)
         yield from self._folders(hosts.by_name)
         for host in hosts.by_name.values():
             if host.domain is not None:

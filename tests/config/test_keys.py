@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from forwarder.config.check import check
 from forwarder.config.keys import GRACE, SigningKeys, TooSoon
 from forwarder.signature import key_record
 
@@ -116,3 +117,11 @@ def test_a_file_removed_is_a_key_withdrawn(keys: SigningKeys, tmp_path: Path) ->
     keys.reload()
     assert keys.signing(STORE, NOW) is None
     assert keys.records(STORE, NOW) == {}
+
+
+def test_check_tells_it(keys: SigningKeys, tmp_path: Path) -> None:
+    (tmp_path / "forwarder.toml").write_text('[node]\nname = "mx.pobox.example"\n')
+    keys.rotate(STORE, NOW, timedelta(0))
+    assert check(tmp_path, {}) == []
+    (tmp_path / "keys" / STORE / "20261124.toml").chmod(0o644)
+    assert ["keys/pobox.example/20261124.toml" in finding.file for finding in check(tmp_path, {})] == [True]
