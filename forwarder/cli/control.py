@@ -19,10 +19,11 @@ LONGEST = 16 << 20
 """Octets of an answer at most."""
 
 
-def ask(state: Path, verb: str, **fields: Any) -> dict[str, Any]:
-    """The daemon's answer. Raises No: no daemon runs, it does not answer, or it says no."""
+def ask(state: Path, verb: str, *, patience: float = PATIENCE, **fields: Any) -> dict[str, Any]:
+    """The daemon's answer within `patience` seconds. Raises No: no daemon runs, it does not answer, or it says no."""
+    question = json.dumps({"verb": verb, **fields}).encode() + b"\n"
     try:
-        answer = json.loads(_exchange(state / "control.sock", json.dumps({"verb": verb, **fields}).encode() + b"\n"))
+        answer = json.loads(_exchange(state / "control.sock", question, patience))
     except (FileNotFoundError, ConnectionRefusedError):
         raise No(f"forwarder: no daemon runs on {state}") from None
     except (OSError, ValueError) as error:
@@ -40,9 +41,9 @@ def tell(state: Path, verb: str, **fields: Any) -> dict[str, Any] | None:
         return None
 
 
-def _exchange(path: Path, question: bytes) -> bytes:
+def _exchange(path: Path, question: bytes, patience: float) -> bytes:
     with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(PATIENCE)
+        connection.settimeout(patience)
         with within_reach(path) as name:
             connection.connect(name)
         connection.sendall(question)

@@ -38,6 +38,9 @@ VERBS = {
     "unsend": "unsend:unsend",
     "read": "read:app",
     "dns": "dns:app",
+    "fsck": "fsck:fsck",
+    "backup": "backup:backup",
+    "restore": "restore:restore",
     "key": "key:app",
     "plugins": "plugins:plugins",
 }

@@ -64,7 +64,8 @@ class Control:
                         if not some:
                             return
                         asked += some
-                    answer = await self._answer(bytes(asked))
+                answer = await self._answer(bytes(asked))  # takes what it takes: a backup its minutes
+                with trio.fail_after(PATIENCE):
                     await stream.send_all(json.dumps(answer).encode() + b"\n")
 
     async def _answer(self, line: bytes) -> Mapping[str, Any]:

@@ -26,6 +26,7 @@ from forwarder.daemon.build import SERVICES, Node, build, recall, start
 from forwarder.daemon.control import Control
 from forwarder.daemon.published import Published
 from forwarder.daemon.state import State, lock, open_state
+from forwarder.daemon.upkeep import Upkeep
 from forwarder.daemon.verbs import Verbs
 from forwarder.dns.rate import AnswerRate
 from forwarder.dns.serve import PER_SECOND, DnsListener
@@ -119,7 +120,7 @@ def _cannot_listen(name: str, endpoints: Sequence[Endpoint], error: OSError) -> 
 
 async def _serve(node: Node, published: Published, doors: _Doors, signals: Signals, ready: Callable[[], None]) -> None:
     verbs = Verbs(node, published, {name: [str(e) for e in ends] for name, ends in doors.bound.items() if ends})
-    control = Control(node.settings.state, verbs.table())
+    control = Control(node.settings.state, {**verbs.table(), **Upkeep(node, published).table()})
     trusted = AnswerRate(PER_SECOND, node.settings.network.trusted)
     async with trio.open_nursery() as nursery:
         for name, server in node.servers.items():

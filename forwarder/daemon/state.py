@@ -21,6 +21,7 @@ from forwarder.storage.sweeping import Sweeping
 from forwarder.storage.trace import Trace
 
 SCHEMA = (*inbox.SCHEMA, *ledger.SCHEMA, *catalogue.SCHEMA, *message_schema.SCHEMA)
+DATABASE = "forwarder.db"
 SECRET_OCTETS = 32
 
 
@@ -63,7 +64,7 @@ def lock(folder: Path) -> int:
 async def open_state(settings: Settings, nursery: trio.Nursery, clock: Clock) -> State:
     """Opens everything and starts its tasks in `nursery`. The caller holds the folder's lock."""
     folder, limits = settings.state, settings.limits
-    database = Database(folder / "forwarder.db", SCHEMA)
+    database = Database(folder / DATABASE, SCHEMA)
     await database.open()
     await nursery.start(database.run)
     caps = InboxLimits(limits.waiting, limits.waiting_per_sender, limits.per_sender_per_day, limits.per_store_per_day)

@@ -126,11 +126,16 @@ class Bodies:
         """Names that may have a file and no row yet."""
         return frozenset(self._landing)
 
+    def folders(self) -> list[Path]:
+        """Those that hold bodies."""
+        if not self._folder.is_dir():
+            return []
+        return [folder for folder in self._folder.iterdir() if folder.name != SPOOL and folder.is_dir()]
+
     def names(self) -> Iterator[str]:
         """Every body on the disk (in a worker thread)."""
-        for folder in self._folder.iterdir():
-            if folder.name != SPOOL and folder.is_dir():
-                yield from (entry.name for entry in os.scandir(folder))
+        for folder in self.folders():
+            yield from (entry.name for entry in os.scandir(folder))
 
     def _read(self, name: str, pieces: Sequence[Range]) -> bytes:
         file = os.open(self.path(name), os.O_RDONLY)

@@ -93,6 +93,19 @@ class Catalogue:
         sql = "SELECT entry FROM catalogue_entries WHERE domain = ? AND entry > ? ORDER BY entry LIMIT ?"
         return await self._names(sql, domain, after, limit)
 
+    async def count(self) -> int:
+        """Entries it has."""
+        sql = "SELECT count(*) FROM catalogue_entries"
+        return await self._database.read(lambda connection: int(connection.execute(sql).get))
+
+    async def differing(self, routes: Sequence[Route]) -> Sequence[str]:
+        """Those of these entries that it does not have, or has otherwise."""
+
+        def read(connection: apsw.Connection) -> Sequence[str]:
+            return [route.entry for route in routes if _stored(connection, route.entry) != _as_stored(route)]
+
+        return await self._database.read(read)
+
     async def _write(self, routes: Sequence[Route]) -> int:
         if routes:
             job: Callable[[apsw.Connection], None] = partial(_put, routes=tuple(routes), sweep=self._sweep)
@@ -120,6 +133,18 @@ def _put(connection: apsw.Connection, routes: Sequence[Route], sweep: int) -> No
         "INSERT INTO catalogue_targets VALUES (?, ?, ?) ON CONFLICT (localpart, domain, entry) DO NOTHING",
         ((*mailbox.folded, route.entry) for route in routes for mailbox in route.to),
     )
+
+
+def _as_stored(route: Route) -> list[object]:
+    readers, targets = set(route.readers), {tuple(mailbox.folded) for mailbox in route.to}
+    return [route.matched, route.strategy, route.address.domain, readers, targets]
+
+
+def _stored(connection: apsw.Connection, entry: str) -> list[object]:
+    found = connection.execute("SELECT matched, strategy, domain FROM catalogue_entries WHERE entry = ?", (entry,))
+    readers = connection.execute("SELECT account FROM catalogue_readers WHERE entry = ?", (entry,))
+    targets = connection.execute("SELECT localpart, domain FROM catalogue_targets WHERE entry = ?", (entry,))
+    return [*(found.fetchone() or ()), {account for (account,) in readers.fetchall()}, set(targets.fetchall())]
 
 
 def _drop_older(connection: apsw.Connection, sweep: int) -> int:

@@ -163,7 +163,7 @@ class Ledger:
         settled = dict(self._settled)  # as it is before the read: what is committed meanwhile is in the row
 
         def read(connection: apsw.Connection) -> list[Debt]:
-            return [_debt(row) for row in connection.execute(f"SELECT {_COLUMNS} FROM debts {where}", bindings)]  # noqa: S608  # where: constants above
+            return [debt_of(row) for row in connection.execute(f"SELECT {_COLUMNS} FROM debts {where}", bindings)]  # noqa: S608  # where: constants above
 
         return [_with(debt, settled.get(debt.number)) for debt in await self._database.read(read)]
 
@@ -194,7 +194,8 @@ class Ledger:
         self._ride()
 
 
-def _debt(row: tuple[Any, ...]) -> Debt:
+def debt_of(row: tuple[Any, ...]) -> Debt:
+    """From its columns, in their order in the table."""
     number, kind, entry, local, domain, store, key, octets, accepted, state, still_open = row
     return Debt(number, kind, entry, Mailbox(local, domain), store, key, octets, accepted, state, bool(still_open))
 

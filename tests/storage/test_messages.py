@@ -13,7 +13,7 @@ import trio
 from forwarder.model import Mailbox, Outcome, parse_mailbox
 from forwarder.ports import Child, Copy, Verdict
 from forwarder.storage.copies import StoredCopies
-from forwarder.storage.database import Database
+from forwarder.storage.database import Database, Migration
 from forwarder.storage.message_rows import Envelope, OverLimit, OverQuota, Submitted
 from forwarder.storage.message_schema import SCHEMA
 from forwarder.storage.messages import StoredMessages
@@ -33,9 +33,10 @@ class House:
         self.folder = folder
         self.now = 1_800_000_000
         self._nursery = nursery
+        self.schema: Sequence[Migration] = SCHEMA
 
     async def start(self) -> None:
-        self.database = Database(self.folder / "state.db", SCHEMA)
+        self.database = Database(self.folder / "state.db", self.schema)
         await self.database.open()
         await self._nursery.start(self.database.run)
         self.messages = StoredMessages(self.database, self.folder / "bodies", lambda: float(self.now))

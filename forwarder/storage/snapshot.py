@@ -1,0 +1,47 @@
+"""The database of one moment as a file of its own, while others write (docs/operations.md)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import apsw
+
+
+class Body(NamedTuple):
+    """What a row says of its body. kept: its file must be there; else it may have left the disk already."""
+
+    file: str
+    size: int
+    sha256: bytes
+    kept: bool
+
+
+def copy_database(path: Path, into: Path) -> None:
+    """All that is committed at this moment; synced. Blocking. Raises apsw.Error, OSError."""
+    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
+    try:
+        connection.set_busy_timeout(30_000)
+        connection.execute("VACUUM INTO ?", (str(into),))
+    finally:
+        connection.close()
+    into.chmod(0o600)
+    descriptor = os.open(into, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def bodies_of(copy: Path) -> Iterator[Body]:
+    """Of every message that has, or may have, a body."""
+    connection = apsw.Connection(str(copy), flags=apsw.SQLITE_OPEN_READONLY)
+    try:
+        sql = "SELECT file, size, sha256, freed FROM message WHERE removed = 0"
+        found: Iterator[Any] = connection.execute(sql)
+        for file, size, sha256, freed in found:
+            yield Body(file, size, sha256, freed is None)
+    finally:
+        connection.close()
