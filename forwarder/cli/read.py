@@ -24,7 +24,8 @@ def read(context: typer.Context, me: Me = None, config: Config = None, json: Jso
     """List what waits for me; show, save, finish it.
 
     Polls the agents; subjects are known once an item was shown. ~/.config/forwarder/me.toml names [store] msoap,
-    [[agent]] rnaqp and [[list]] msrap, each with account and password_file.
+    [[agent]] rnaqp and [[list]] msrap, each with account and password_file; msoap_tls, rnaqp_tls, msrap_tls where TLS
+    is spoken, with server where the certificate names another host.
     """
     context.obj = (me, config, json)
     if context.invoked_subcommand is not None:

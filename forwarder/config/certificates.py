@@ -56,8 +56,8 @@ def load_pair(certificate: Path, key: Path) -> ssl.SSLContext:
     context.num_tickets = 0  # nobody resumes, and a ticket sent to a peer that has gone resets the connection
     try:
         context.load_cert_chain(certificate, key, password=_no_password)
-    except ssl.SSLError as error:
-        if error.reason == "KEY_VALUES_MISMATCH":
+    except OSError as error:  # a file that went away meanwhile, too
+        if getattr(error, "reason", "") == "KEY_VALUES_MISMATCH":
             raise BadPair("key", f'"{key.name}" is not the key of this certificate') from None
         name, path = ("key", key) if _PEM.search(_text(certificate, "certificate")) else ("certificate", certificate)
         raise BadPair(name, f'"{path.name}" holds no {name} in PEM that we can read') from None

@@ -13,7 +13,7 @@ import trio
 
 from forwarder.model import Endpoint
 from forwarder.net.channel import Channel
-from forwarder.net.tls import Trust, secured, system_trust
+from forwarder.net.tls import Trust, note_fall_back, secured, system_trust
 from forwarder.plugin import PeerError
 from forwarder.ports import Agent, Heard, Lost, Results, Status2004
 from forwarder.wire.der import MalformedPDU
@@ -146,6 +146,8 @@ class Pool:
                 stream = await self._dial(endpoint)
                 if tls:
                     return await secured(stream, self._nursery, self._trust, agent.name)
+                if agent.tls:
+                    note_fall_back(agent.name, failure)
                 return Channel.of(stream, self._nursery)
             except (OSError, PeerError, trio.TooSlowError) as error:
                 failure = error

@@ -18,7 +18,7 @@ import trio
 
 from forwarder.model import Notification, Peer, ServiceLocation
 from forwarder.net.client import Client, Dial
-from forwarder.net.tls import Trust, system_trust
+from forwarder.net.tls import Trust, note_fall_back, system_trust
 from forwarder.plugin import PeerError
 from forwarder.ports import Agent, BodySize, Clock, Conversation, Gone, Locator, Service, ServiceName
 from forwarder.wire import msrap
@@ -164,7 +164,10 @@ class _Store:
             if client.open and client.agent == agent:
                 return client
             await client.aclose()
-        return await Client.connect(dial, agent, MSRAP, trust)
+        client = await Client.connect(dial, agent, MSRAP, trust)
+        if client.fell_back:
+            note_fall_back(agent.name, client.fell_back)
+        return client
 
     async def give(self, client: Client) -> None:
         if client.open:

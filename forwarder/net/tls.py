@@ -14,12 +14,15 @@ import ssl
 from collections.abc import Callable
 from functools import cache
 
+import structlog
 import trio
 
 from forwarder.net.channel import RECEIVE, Channel
 from forwarder.plugin import PeerError
 
 HANDSHAKE_SECONDS = 15.0
+
+log = structlog.get_logger("forwarder.net")
 
 Trust = Callable[[], ssl.SSLContext]
 """A client's context: whose certificates it believes. Made when the first TLS service is met."""
@@ -80,8 +83,8 @@ class TlsChannel(Channel):
         return b"".join(pieces)
 
     def send(self, octets: bytes) -> None:
-        """Nothing before the handshake is done: there is nobody yet to say it to."""
-        if self.ready and not self.closed and octets:
+        """Nothing before the handshake is done, nor after goodbye: there is nobody to say it to."""
+        if self.ready and octets and not (self.closed or self._said or self.failure):
             self._tls.write(octets)
             self._flush()
 
@@ -163,6 +166,11 @@ async def secured_stream(stream: trio.abc.Stream, trust: Trust, name: str) -> tr
     except BaseException:
         await trio.aclose_forcefully(stream)
         raise
+
+
+def note_fall_back(name: str, why: object) -> None:
+    """A service over TLS failed and policy lets us speak in clear: never without a word."""
+    log.warning("in clear instead of TLS", domain=name, why=str(why))
 
 
 def failure_of(error: ssl.SSLError) -> str:

@@ -334,6 +334,7 @@ async def test_where_policy_allows_the_clear_endpoint_comes_last(house: House) -
     client = await house.connect(agent, house.trust())
     await client.ask(QuerySize(KEY))
     assert [peer.tls for peer in store.peers] == [True, False], "the first ended in its handshake"
+    assert "Hostname mismatch" in client.fell_back
 
 
 # -- what strangers try
