@@ -104,6 +104,7 @@ def sign(raw: bytes, private: bytes) -> bytes:
     return _private(private).sign(signed_octets(raw))
 
 
+@lru_cache(maxsize=256)
 def key_record(private: bytes) -> str:
     """The text of the TXT record that publishes a key."""
     public = base64.b64encode(_private(private).public_key().public_bytes_raw()).decode()

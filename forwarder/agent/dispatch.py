@@ -315,6 +315,11 @@ class Dispatcher:
                 self._hurried = trio.Event()
 
     @property
+    def screens_struck(self) -> int:
+        """How often too many waited for a screen's question."""
+        return self._screens.struck
+
+    @property
     def waiting(self) -> int:
         """Notifications taken in and not decided, for the drain."""
         return len(self._repeats.under_way) + len(self._cold)

@@ -20,7 +20,7 @@ from forwarder.agent.routes import RESENT, SHARED, Cold, Expansion, Fresh, Leg, 
 from forwarder.agent.tick import Tick
 from forwarder.model import Endpoint, Mailbox, Outcome, Redirect
 from forwarder.plugin import Decline, Defer, Deposit, Hold, PeerError, Plan, Pull, Refuse, Resend, Step, Tell, Work
-from forwarder.ports import Arrival, Clock, Debt, Inbox, Ledger, NoService
+from forwarder.ports import Arrival, Clock, Debt, Inbox, Ledger, NoService, Proven
 from forwarder.wire.notification import MalformedPDU, decode_notification, splice
 from forwarder.wire.outcome import (
     ACCEPTED,
@@ -68,6 +68,8 @@ class Performer:
         tick: Tick,
         clock: Clock,
         inner: Inner,
+        *,
+        redirect_require_tls: bool = False,
     ) -> None:
         self._routes = routes
         self._links = links
@@ -78,6 +80,7 @@ class Performer:
         self._tick = tick
         self._clock = clock
         self._inner = inner
+        self._redirect_require_tls = redirect_require_tls
         self._debts: list[tuple[Debt, Item]] = []
         self._arrivals: list[tuple[Arrival, Item]] = []
 
@@ -179,12 +182,15 @@ class Performer:
         def heard(answer: Outcome | PeerError) -> None:
             if isinstance(answer, PeerError):
                 told(from_failure(answer))
-            elif chains and answer.code == REDIRECTED and len(answer.redirects) == 1:
+            elif chains and answer.code == REDIRECTED and len(answer.redirects) == 1 and self._trusts(answer):
                 self._follow(octets, answer.redirects[0], deadline, told)
             else:
                 told(from_target(answer))
 
         self._links.offer(leg.mailbox, octets, heard, deadline=deadline, redirect=chains)
+
+    def _trusts(self, answer: Outcome) -> bool:
+        return not self._redirect_require_tls or isinstance(answer, Proven)
 
     def _follow(self, sent: bytes, redirect: Redirect, deadline: float, told: Callable[[Outcome], None]) -> None:
         """`chains`: the same key, to where the target points, one hop more; never a second time."""

@@ -11,10 +11,13 @@ from typing import NamedTuple
 import trio
 
 from forwarder.plugin import Ask, Case, Defer, Log, Pass, Screen, Verdict
-from forwarder.wire.outcome import UNVERIFIED
+from forwarder.wire.outcome import BUSY, UNVERIFIED
 
 STAGES = ("lists", "signature", "callback", "greylist")
 PATIENCE = 10.0
+AT_ONCE = 100
+ASKING = 10_000
+"""Notifications that ask or wait to; more are told 35."""
 
 
 class Guarded(NamedTuple):
@@ -32,7 +35,9 @@ class Screens:
     def __init__(self, screens: Sequence[Guarded], log: Log) -> None:
         self._screens = sorted(screens, key=lambda guarded: STAGES.index(guarded.stage))
         self._log = log
-        self._limiter = trio.CapacityLimiter(100)
+        self._limiter = trio.CapacityLimiter(AT_ONCE)
+        self._asking = 0
+        self.struck = 0
 
     def __bool__(self) -> bool:
         return bool(self._screens)
@@ -46,7 +51,19 @@ class Screens:
         return Pass()
 
     async def ask(self, case: Case) -> Verdict:
-        """The chain again, asking where it must; each has PATIENCE seconds."""
+        """The chain again, asking where it must; each has PATIENCE seconds. Code 35 where ASKING ask already."""
+        if self._asking >= ASKING:
+            self.struck += 1
+            if self.struck & (self.struck - 1) == 0:
+                self._log.info("limit", limit="screens asking", most=ASKING, struck=self.struck)
+            return Defer(BUSY)
+        self._asking += 1
+        try:
+            return await self._ask_all(case)
+        finally:
+            self._asking -= 1
+
+    async def _ask_all(self, case: Case) -> Verdict:
         for guarded in self._screens:
             verdict: Verdict | Ask = self._judge(guarded, case)
             if isinstance(verdict, Ask):

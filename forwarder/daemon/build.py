@@ -168,6 +168,7 @@ def build(
         tick,
         clock,
         lambda octets, told: dispatcher.receive_inner(octets, told),
+        redirect_require_tls=network.redirect_require_tls,
     )
     decider = Decider(routes, strategies)
     dispatcher = Dispatcher(

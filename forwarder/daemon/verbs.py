@@ -62,6 +62,7 @@ class Verbs:
                 **dict(node.limits.struck),
                 "submitter_rate": node.submitters.struck,
                 "agent queue": node.links.struck,
+                "screens asking": node.dispatcher.screens_struck,
             },
             "catalogue": {"complete": node.state.catalogue.complete, "entries_at_last_sweep": self._published.swept},
             "broken": {

@@ -179,7 +179,11 @@ class Sending:
         if self._redirect_require_tls and not isinstance(said, Proven):
             log.info("redirect not followed", key=handle(due.identifier), why="redirect_require_tls")
             return False
-        return await self._messages.hand_on(due.number, _children(due, redirects), said.code, keep=keep)
+        if not await self._messages.hand_on(due.number, _children(due, redirects), said.code, keep=keep):
+            return False
+        targets = [str(redirect.mailbox) for redirect in redirects]
+        log.info("redirected", key=handle(due.identifier), to=targets, proven=isinstance(said, Proven))
+        return True
 
     async def _records(self, due: Due) -> Sequence[UserRecord]:
         """None where the DNS gives no answer: the domain's agent is authoritative and forwards by itself (5.6)."""

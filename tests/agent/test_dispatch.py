@@ -283,6 +283,16 @@ async def test_chains_follow_one_redirect_with_the_same_key(world: World) -> Non
     assert world.wires.recipients() == ["brian@isp.example", "brian@new.example"]
 
 
+async def test_chains_follow_nothing_unproven_where_tls_is_required(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(world.dispatcher._performer, "_redirect_require_tls", True)
+    world.book.put(route("brian@pobox.example", "chains", "brian@isp.example"))
+    world.wires.script = lambda n: Outcome(16, (Redirect(parse_mailbox("brian@new.example")),))
+    assert await world.code(notification("brian@pobox.example")) == 49
+    assert world.wires.recipients() == ["brian@isp.example"]
+
+
 async def test_a_submitter_over_its_rate_is_told_the_limit(nursery: trio.Nursery, world: World) -> None:
     limited = build(nursery, {"rewrite_resend": lambda route: Says(Plan((Resend(route.to),)))}, rate=1)
     limited.book.put(route("brian@pobox.example", to="brian@isp.example"))
