@@ -55,7 +55,7 @@ class Decider:
 
     def _moved(self, entry: Entry, case: Case) -> Decision:
         route, peer = entry.route, case.peer
-        if route.to and "redirect" in peer.features and not peer.inner:
+        if _may_name(route) and "redirect" in peer.features and not peer.inner:
             return Decision(Plan((Tell(route.to, permanent=True),), note="the address has moved"), "moved")
         if route.fallback is not None:
             return self._fallback(entry, case, "the address has moved")
@@ -77,6 +77,11 @@ class Decider:
     def _plan(self, entry: Entry, case: Case, name: str) -> Plan | None:
         strategy = self._routes.strategy(entry, name)
         return None if strategy is None else self._strategies.plan(strategy, case)
+
+
+def _may_name(route: Route) -> bool:
+    """Where it went. Members of a role or a group are named by its strategy, or where it says `tell_members`."""
+    return bool(route.to) and (route.kind == "person" or route.tell_members)
 
 
 def _sayable(plan: Plan, peer: Peer) -> bool:

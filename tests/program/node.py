@@ -92,11 +92,12 @@ class Node:
         assert self._process is not None
         return self._process.pid
 
-    def start(self, *, turnable: bool = False, ready: bool = True) -> None:
+    def start(self, *, turnable: bool = False, ready: bool = True, turned: float = 0.0) -> None:
+        """turned: seconds that a turnable clock is ahead from the start."""
         program = [sys.executable, "-m", "forwarder"]
         if turnable:
             clock = self.folder / "clock"
-            clock.write_bytes(struct.pack("d", 0.0))
+            clock.write_bytes(struct.pack("d", turned))
             with clock.open("r+b") as file:
                 self._turn = mmap.mmap(file.fileno(), 8)
             program = [sys.executable, "-c", TURNED, str(clock)]
@@ -151,11 +152,17 @@ class Node:
         """Waits for the process; its exit code. Nothing but records stood in its log."""
         assert self._process is not None
         code = self._process.wait(PATIENCE)
-        if self._reader is not None:
-            self._reader.join(PATIENCE)
+        self._close_log()
         text = [record["event"] for record in self.log if record.get("level") == "text"]
         assert not any("Traceback" in line or "Warning" in line for line in text), "\n".join(text)
         return code
+
+    def _close_log(self) -> None:
+        assert self._process is not None
+        if self._reader is not None:
+            self._reader.join(PATIENCE)
+        if self._process.stderr is not None:
+            self._process.stderr.close()
 
     def send_signal(self, number: signal.Signals) -> None:
         assert self._process is not None
@@ -180,10 +187,7 @@ class Node:
                 self._process.kill()
         if self._process is not None:
             self._process.wait(PATIENCE)
-        if self._reader is not None:
-            self._reader.join(PATIENCE)
-        if self._process is not None and self._process.stderr is not None:
-            self._process.stderr.close()
+            self._close_log()
         if self._turn is not None:
             self._turn.close()
 
