@@ -24,7 +24,7 @@ from forwarder.model import Hop, Mailbox, Notification, Outcome
 from forwarder.plugin import PeerError, Pull, Work
 from forwarder.ports import Addresses, Clock, Debt, Gone, Ledger, NoService, Sources
 from forwarder.wire.notification import decode_notification, hop_tlv, original_tlv, recipient_tlv, splice
-from forwarder.wire.outcome import ACCEPTED, DEFERRED, NOUSER, REFUSED, code_class, from_target
+from forwarder.wire.outcome import ACCEPTED, DEFERRED, DUPLICATE, NOUSER, REFUSED, code_class, from_target
 
 OUT_AT_ONCE = 20_000
 PATIENCE = 60.0
@@ -181,9 +181,31 @@ class Courier:
         else:
             self._errands.soon(self._revive, number, ended)
 
+    def told_again(self, number: int, ended: Ended) -> None:
+        """A repeat of what is worked once ever (5.0 e): what became of it."""
+        self._errands.soon(self._tell_again, number, ended)
+
+    async def _tell_again(self, number: int, ended: Ended) -> None:
+        debt = await self._row(number, ended)
+        if debt is not None:
+            ended(self._errands.ended(debt))
+
+    async def _row(self, number: int, ended: Ended) -> Debt | None:
+        """None: and the repeat was answered, as well as can be."""
+        try:
+            debt = await self._ledger.debt(number)
+        except Exception as error:  # the disk: later may go better
+            ended(Outcome(DEFERRED, retryafter=300))
+            raise PeerError(f"debt {number} could not be read: {error!r}") from error
+        if debt is None:
+            ended(Outcome(DUPLICATE))
+        return debt
+
     async def _revive(self, number: int, ended: Ended) -> None:
-        debt = await self._ledger.debt(number)
-        if debt is None or debt.kind != "resend":
+        debt = await self._row(number, ended)
+        if debt is None:
+            return
+        if debt.kind != "resend":
             ended(Outcome(ACCEPTED))
             return
         owed = self._owed.setdefault(number, Owed.unpack(debt, decode_notification(debt.octets)))
@@ -192,6 +214,7 @@ class Courier:
             del self._owed[number]
             ended(_final(owed))
             return
+        self._ledger.settle_soon(number, owed.pack(), closed=False)
         self._once_more(owed)
         ended(Outcome(ACCEPTED))
 

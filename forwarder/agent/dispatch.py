@@ -140,16 +140,16 @@ class Dispatcher:
         item = Item(notification, peer, at, settle)
         self._thaw_later(item, self._try(item, NOTHING))
 
-    def perform(self, case: Case, plan: Plan, told: Callable[[Outcome], None]) -> None:
-        """The plan that a plugin's Work led to; its debt stands for it, so no memory is asked."""
-        entry = Entry(case.notification.recipient, case.route, {}, "", b"")
+    def perform(self, case: Case, plan: Plan, strategy: str, debt: int, told: Callable[[Outcome], None]) -> None:
+        """The plan that a plugin's Work led to. Its debt stands for it: only what this very Work has done is known."""
+        entry = self._routes.compiled(case.notification.recipient, case.route, case.memory)
 
         def settle(item: Item, outcome: Outcome) -> None:
             told(outcome)
 
         item = Item(case.notification, case.peer, case.now, settle)
-        item.entry, item.plan = entry, plan
-        item.identity = ("work " + case.notification.store, case.notification.identifier, entry.folded)
+        item.entry, item.plan, item.strategy = entry, plan, strategy
+        item.identity = (f"work {debt} {case.notification.store}", case.notification.identifier, entry.folded)
         self._thaw_later(item, self._performer.perform(item, plan, NOTHING))
 
     # -- through
@@ -175,7 +175,8 @@ class Dispatcher:
             case = self._case(item, item.entry)
             if self._screening and item.verdict is None and self._screened(item, case):
                 return None
-            item.plan = self._decider.decide(item.entry, case).plan
+            decision = self._decider.decide(item.entry, case)
+            item.plan, item.strategy = decision.plan, decision.strategy
         return self._performer.perform(item, item.plan, fresh)
 
     def _refusal(self, item: Item, entry: Entry) -> Outcome | None:

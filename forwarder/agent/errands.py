@@ -1,4 +1,7 @@
-"""Debts that take a task: pulls (options 4 and 5) and plugins' Work. At least once, with back-off, across restarts."""
+"""Debts that take a task: pulls (options 4 and 5) and plugins' Work. At least once, with back-off, across restarts.
+
+A Work's time is in its row, that of another try it asked for too: it is not before it, and once due, once in a process.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +19,11 @@ from forwarder.agent.tick import Tick
 from forwarder.model import Mailbox, Notification, Outcome, Peer, parse_mailbox
 from forwarder.plugin import Again, Case, Log, PeerError, Plan, Pull, Work
 from forwarder.ports import Addresses, Clock, Debt, Ledger, Puller, PullOrder, Strategies
-from forwarder.wire.outcome import ACCEPTED, DEFERRED, REFUSED, code_class
+from forwarder.wire.outcome import ACCEPTED, DEFERRED, DUPLICATE, REFUSED, code_class
 
 PULLS_AT_ONCE = 20
 Ended = Callable[[Debt, Outcome], None]
-Perform = Callable[[Case, Plan, Callable[[Outcome], None]], None]
+Perform = Callable[[Case, Plan, str, int, Callable[[Outcome], None]], None]
 
 
 class Errands:
@@ -87,7 +90,7 @@ class Errands:
     def work_state(self, item: Item, step: Work) -> bytes:
         assert item.entry is not None
         return _pack(
-            strategy=item.entry.route.strategy,
+            strategy=item.strategy,
             name=step.name,
             payload=base64.b64encode(step.payload).decode(),
             at=step.at.timestamp() if step.at else 0,
@@ -100,21 +103,25 @@ class Errands:
         self._nursery.start_soon(self._attempts, debt, notification, ended)
 
     async def _attempts(self, debt: Debt, notification: Notification, ended: Ended) -> None:
-        """Until it is done, refused, or `[retry] give_up` is over."""
+        """Until it is done, refused, or has failed for `[retry] give_up` since it was due."""
         state = json.loads(debt.state)
         attempt = self._pull if debt.kind == "pull" else self._work
         tries = 0
         try:
-            await self._until(state.get("at", 0))
             while True:
-                outcome, due = await self._once(attempt, debt, notification, state)
+                await self._until(state.get("at", 0))
+                outcome, again = await self._once(attempt, debt, notification, state)
+                if again:
+                    tries, state["at"] = 0, again
+                    self._ledger.settle_soon(debt.number, _pack(**state), closed=False)
+                    continue
                 if code_class(outcome.code) != 2:
                     break
                 tries += 1
-                if self._clock() - debt.accepted > self._give_up:
+                if self._clock() - max(debt.accepted, state.get("at", 0)) > self._give_up:
                     outcome = Outcome(REFUSED, text="given up")
                     break
-                await self._until(due or self._clock() + self._wait(tries, outcome.retryafter))
+                await self._until(self._clock() + self._wait(tries, outcome.retryafter))
         finally:
             self.waiting -= 1
         state["ended"] = outcome.code
@@ -162,7 +169,7 @@ class Errands:
             strategy = self._strategies.make(state["strategy"], route)
         except KeyError:
             return Outcome(DEFERRED), 0.0
-        memory = await self._ledger.memory(debt.entry, state["strategy"])
+        memory = await self._ledger.memory(debt.entry, route.strategy)
         now = datetime.fromtimestamp(self._clock(), UTC)
         case = Case(notification, route, Peer("", inner=True), now, (), memory)
         at = datetime.fromtimestamp(state["at"], UTC) if state["at"] else None
@@ -172,9 +179,9 @@ class Errands:
             return Outcome(DEFERRED), result.at.timestamp()
         if result is None:
             return Outcome(ACCEPTED), 0.0
-        return await self._performed(case, result), 0.0
+        return await self._performed(case, result, state["strategy"], debt.number), 0.0
 
-    async def _performed(self, case: Case, plan: Plan) -> Outcome:
+    async def _performed(self, case: Case, plan: Plan, strategy: str, debt: int) -> Outcome:
         assert self.perform is not None
         done, outcomes = trio.Event(), list[Outcome]()
 
@@ -182,9 +189,14 @@ class Errands:
             outcomes.append(outcome)
             done.set()
 
-        self.perform(case, plan, ended)
+        self.perform(case, plan, strategy, debt, ended)
         await done.wait()
         return outcomes[0]
+
+    def ended(self, debt: Debt) -> Outcome:
+        """What an order that is asked for again came to: a no is told again, else it is a duplicate."""
+        code = json.loads(debt.state).get("ended", ACCEPTED) if debt.kind != "resend" else ACCEPTED
+        return Outcome(code if code_class(code) == 3 else DUPLICATE)
 
     async def _until(self, due: float) -> None:
         """Looks at the clock each hour: it may be turned, and a sleep of years is none."""

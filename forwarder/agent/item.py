@@ -26,6 +26,7 @@ class Item:
         "notification",
         "peer",
         "plan",
+        "strategy",
         "verdict",
     )
 
@@ -38,6 +39,7 @@ class Item:
         self.entry: Entry | None = None
         self.identity: Identity | None = None
         self.plan: Plan | None = None
+        self.strategy = ""  # whose plan it is: the entry's own, or its fallback
         self.verdict: Verdict | None = None
         self.moved: tuple[Redirect, ...] = ()
         self._settle = settle

@@ -216,20 +216,23 @@ class Performer:
         """A row for it, unless one holds it already (5.0 d, e)."""
         assert item.identity is not None
         taken = self._repeats.taken(item.identity)
-        if taken is None:
+        if taken is None or not taken.debt:
             self._debts.append((debt, item))
             if len(self._debts) == 1:
                 self._tick.soon(self._accept)
         elif final := self._courier.final(taken.debt):
             item.end(final)
-        elif once or self._clock() - taken.at < FRESH:
+        elif once:
+            self._courier.told_again(taken.debt, item.end)
+        elif self._clock() - taken.owed < FRESH:
             item.end(Outcome(DUPLICATE))
         else:
             self._repeats.saw(item.identity, taken.debt)
             self._courier.again(taken.debt, item.end)
 
     def _accept(self) -> None:
-        waiting, self._debts = self._debts, []
+        # of several debts for one notification, the memory keeps the last: a Resend, which its repeats are for
+        waiting, self._debts = sorted(self._debts, key=lambda owed: owed[0].kind == "resend"), []
 
         def done(result: Sequence[int] | Exception) -> None:
             if isinstance(result, Exception):
@@ -248,7 +251,7 @@ class Performer:
         assert item.identity is not None
         assert item.entry is not None
         taken = self._repeats.taken(item.identity)
-        if taken is not None and self._clock() - taken.at < FRESH:
+        if taken is not None and self._clock() - taken.kept < FRESH:
             item.end(Outcome(DUPLICATE))
             return
         notification = item.notification

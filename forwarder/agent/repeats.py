@@ -23,10 +23,21 @@ Identity = tuple[str, bytes, Mailbox]
 
 
 class Taken(NamedTuple):
-    """When it was last seen taken, and the row that holds it (0: an inbox row)."""
+    """Which rows hold it, and when each was last seen taken. debt: its number, 0 = none; kept: in the inbox, 0 = not.
 
-    at: int
+    Beside each other: a Deposit that failed is not done because the Work beside it was.
+    """
+
     debt: int
+    owed: int
+    kept: int
+
+    @property
+    def at(self) -> int:
+        return max(self.owed, self.kept)
+
+
+NEVER = Taken(0, 0, 0)
 
 
 class Repeats:
@@ -74,10 +85,11 @@ class Repeats:
         return self._taken.get(hash(identity))
 
     def saw(self, identity: Identity, debt: int = 0, at: int | None = None) -> None:
-        """A row holds it from now on."""
+        """A row holds it from now on: this debt's, or the inbox's."""
         short = hash(identity)
-        self._taken.pop(short, None)
-        self._taken[short] = Taken(int(self._clock()) if at is None else at, debt)
+        before = self._taken.pop(short, NEVER)
+        now = int(self._clock()) if at is None else at
+        self._taken[short] = Taken(debt, now, before.kept) if debt else Taken(before.debt, before.owed, now)
         if self._most and len(self._taken) > self._most:
             del self._taken[next(iter(self._taken))]
 

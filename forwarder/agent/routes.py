@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import NamedTuple
+from weakref import WeakValueDictionary
 
 from forwarder.model import Hop, Mailbox, Outcome, Route
 from forwarder.plugin import Plan, Strategy
@@ -66,6 +67,12 @@ class Straight(NamedTuple):
     leg: Leg
 
 
+class Memory(dict[str, bytes]):
+    """What a strategy remembers of an entry, as it is now. One for all mailboxes and versions that lead there."""
+
+    __slots__ = ("__weakref__",)
+
+
 class Entry:
     """A mailbox as received, compiled: its route, strategies made, and what we add to a notification kept ready."""
 
@@ -84,7 +91,7 @@ class Entry:
         "strategies",
     )
 
-    def __init__(self, mailbox: Mailbox, route: Route, memory: dict[str, bytes], name: str, mark: bytes) -> None:
+    def __init__(self, mailbox: Mailbox, route: Route, memory: Memory, name: str, mark: bytes) -> None:
         self.route = route
         self.always_on = route.state == "on" and route.expires is None
         self.straight: Straight | None = None
@@ -131,6 +138,7 @@ class Routes:
         self._depth = depth
         self._targets = targets
         self._entries: dict[Mailbox, Entry] = {}
+        self._remembered: WeakValueDictionary[tuple[str, str], Memory] = WeakValueDictionary()
 
     def entry(self, mailbox: Mailbox, fresh: Fresh) -> Entry | Outcome | Cold:
         """Who acts for it, or the outcome where nobody does."""
@@ -159,11 +167,16 @@ class Routes:
         return answers
 
     async def _compile(self, mailbox: Mailbox, route: Route) -> None:
-        memory = dict(await self._memories.memory(route.entry, route.strategy))
+        entry = self.compiled(mailbox, route, await self._memories.memory(route.entry, route.strategy))
         while len(self._entries) >= ENTRIES:
             del self._entries[next(iter(self._entries))]
         self._entries.pop(mailbox, None)
-        self._entries[mailbox] = Entry(mailbox, route, memory, self._name, self._mark(mailbox.folded))
+        self._entries[mailbox] = entry
+
+    def compiled(self, mailbox: Mailbox, route: Route, stored: Mapping[str, bytes]) -> Entry:
+        """stored: its memory as the ledger has it, which rules only where no other entry holds a newer one."""
+        memory = self._remembered.setdefault((route.entry, route.strategy), Memory(stored))
+        return Entry(mailbox, route, memory, self._name, self._mark(mailbox.folded))
 
     def strategy(self, entry: Entry, name: str) -> Strategy | None:
         """The entry's own strategy or its fallback, made once; None where it is not installed."""

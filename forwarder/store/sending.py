@@ -69,6 +69,7 @@ class Sending:
         self.redirects = Redirects()
         self._jitter = jitter
         self._busy: dict[int, str] = {}
+        self._ended: set[int] = set()
         self._freed = trio.Event()
 
     async def run(self) -> None:
@@ -90,12 +91,13 @@ class Sending:
         counts = Counter(self._busy.values())
         while True:
             full = {agent for agent, count in counts.items() if count >= PER_AGENT}
+            self._ended.clear()
             found, upcoming = await self._messages.due(room + len(self._busy), full)
             passed_over = False
             for due in found:
                 agent = _agent(due)
-                if due.number in self._busy or len(self._busy) >= AT_ONCE:
-                    continue
+                if due.number in self._busy or due.number in self._ended or len(self._busy) >= AT_ONCE:
+                    continue  # what ended since the question was asked may not be due any more
                 if counts[agent] >= PER_AGENT:
                     passed_over = True
                     continue
@@ -113,6 +115,7 @@ class Sending:
             await trio.sleep(PAUSE_AFTER_FAULT)
         finally:
             del self._busy[due.number]
+            self._ended.add(due.number)
             self._freed.set()
             self._freed = trio.Event()
 

@@ -493,3 +493,23 @@ async def test_a_record_that_refuses_mail_ends_it(autojump_clock: MockClock, wor
     await trio.sleep(DAY)
     assert world.notifier.sent == []
     assert world.messages.keys[1].state.told is Told.protocolerror
+
+
+async def test_what_was_told_while_the_disk_was_asked_what_is_due_is_not_told_again(
+    autojump_clock: MockClock, world: World
+) -> None:
+    world.notifier.slow["pobox.example"] = 0.5
+    read = world.messages.due
+
+    async def slow(limit: int, without: Any) -> Any:
+        answer = await read(limit, without)
+        await trio.sleep(1 if world.notifier.sent else 0)
+        return answer
+
+    world.messages.due = slow  # type: ignore[method-assign]
+    world.start()
+    world.messages.submit(BRIAN)
+    await trio.sleep(0.1)
+    world.messages.submit(BOB)
+    await trio.sleep(3600)
+    assert world.sent_to() == [str(BRIAN), str(BOB)]
