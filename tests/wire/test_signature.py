@@ -298,3 +298,24 @@ def test_a_stranger_s_record_never_breaks_us(text: str) -> None:
 def test_the_oracle_can_fail() -> None:
     with pytest.raises(InvalidSignature):
         PRIVATE.public_key().verify(PRIVATE.sign(b"a"), b"b")
+
+
+def test_a_recipient_written_in_another_way_is_passed_on_as_it_was_signed() -> None:
+    """Upper case, IA5String labels, an unknown element: the forwarder's own spelling of [17] would break it."""
+    labels = tlv(0x16, b"POBOX") + tlv(0x16, b"Example")
+    mailbox = [tlv(0x80, b"Brian"), tlv(0xA1, labels), tlv(0x9E, b"later")]
+    inner = [der_domain(0xA0, "store.example"), tlv(0x81, b"s"), der_number(0x82, 1), der_number(0x83, AT), tlv(0x84)]
+    covered = [
+        tlv(0xA0, der_domain(0xA1, "store.example")),
+        tlv(0xA2, *mailbox),
+        tlv(0x83, bytes(16)),
+        tlv(0x84, b"toby"),
+    ]
+    value = PRIVATE.sign(b"im2000-notify-1\0" + tlv(0x30, *covered, tlv(0xB6, *inner)))
+    came = decode_notification(tlv(0x30, *covered, tlv(0xB6, *inner[:4], tlv(0x84, value))))
+    assert came.recipient == Mailbox("Brian", "pobox.example")
+    for target in (Mailbox("bob", "isp.example"), Mailbox("anna", "club.example")):
+        hop = hop_tlv(Hop("fw.example", None, AT, 3))
+        raw = splice(came, recipient_tlv(target), original=original_tlv(came.recipient), hop=hop)
+        came = decode_notification(raw)
+        assert judge(came, [RECORD]) == "good"
