@@ -28,6 +28,8 @@ from forwarder.wire.session import NEED_DATA, Bad, Protocol, ServerSession, Stat
 READ = 30.0  # for a PDU, and for the TLS handshake
 CLOCK = 1.0
 BACKLOG = 1024
+SENT_AHEAD = 128 * 1024
+"""Octets over one PDU that a client may send before its answer is out; who sends more is cut off."""
 OVERLOADED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
 
 
@@ -203,8 +205,9 @@ class PduServer:
             session.since = self.now
             session.wire.receive_data(data)
             self.pump(session)
-            return True
+            return session.wire.held <= most
 
+        most = self.protocol.command_limit + SENT_AHEAD
         await session.channel.listen(take)
 
     def pump(self, session: _Session) -> None:

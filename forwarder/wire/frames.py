@@ -52,6 +52,11 @@ class Frames:
         return bytes(data[begin:end])
 
     @property
+    def held(self) -> int:
+        """Octets that have arrived and were not handed out."""
+        return len(self._data) - self._pos
+
+    @property
     def empty(self) -> bool:
         """Nothing has arrived that was not handed out."""
         return self._pos == len(self._data)

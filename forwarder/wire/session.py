@@ -148,6 +148,11 @@ class _Session:
         """A PDU has begun to arrive and is not complete: the per-PDU read deadline counts."""
         return self._frames.inside
 
+    @property
+    def held(self) -> int:
+        """Octets that were received and not handed out: a PDU's beginning, or what was sent ahead of its turn."""
+        return self._frames.held
+
     def receive_data(self, data: bytes) -> None:
         """What the stream gave, not empty."""
         self._frames.receive_data(data)
