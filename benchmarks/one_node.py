@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -75,13 +75,17 @@ class Node:
 
 
 @contextmanager
-def one_node(folder: Path, accounts: Sequence[str], sets: Sequence[str] = ()) -> Iterator[Node]:
-    """`forwarder serve` for pobox.example with these accounts; its notifications go nowhere."""
+def one_node(folder: Path, accounts: Sequence[str], addresses: Mapping[str, str] | None = None) -> Iterator[Node]:
+    """`forwarder serve` for pobox.example with these accounts and addresses (local part: TOML).
+
+    What it notifies at isp.example goes nowhere.
+    """
     listen = [f'listen.{name}=["127.0.0.1:0"]' for name in SERVICES]
     nowhere = 'resolve.static."isp.example"={ rnasp = "127.0.0.1:9" }'
     config = folder / "config"
-    given = [*listen, "listen.dns=[]", 'network.allow=["127.0.0.0/8"]', nowhere, *sets]
-    write_fresh(config, f"mx1.{DOMAIN}", DOMAIN, given)
+    write_fresh(config, f"mx1.{DOMAIN}", DOMAIN, [*listen, "listen.dns=[]", 'network.allow=["127.0.0.0/8"]', nowhere])
+    for localpart, toml in (addresses or {}).items():
+        (config / "addresses" / DOMAIN / f"{localpart}.toml").write_text(toml)
     words = PasswordHasher(time_cost=1, memory_cost=1024, parallelism=1).hash(PASSWORD)
     for account in accounts:
         file = config / "accounts" / f"{account}.toml"

@@ -250,7 +250,8 @@ class StoredMessages:
             held = keys.by_number(c, number)
             event, wait, code, jitter = verdict
             if held and (state := step(held.state, Event(event), self.now, wait=wait, code=code, jitter=jitter)):
-                keys.save(c, number, state)
+                stopped = held.state.due is None  # meanwhile: its recipient left the address (`members`)
+                keys.save(c, number, state._replace(due=None) if stopped else state)
 
         await self.database.commit(job, point="notified")
 

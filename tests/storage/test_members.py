@@ -87,6 +87,16 @@ async def test_who_left_is_notified_no_more_and_may_still_unpin(house: House) ->
     assert not await house.opens(keys[str(FREDA)])
 
 
+async def test_an_attempt_that_was_under_way_when_he_left_starts_nothing_again(house: House) -> None:
+    await house.copy()
+    under_way = (await house.messages.due(100, ()))[0]
+    await members(house, FREDA)
+    for due in under_way:
+        await house.messages.settle(due.number, Verdict("taken", code=0))
+    house.now += 2 * DAY
+    assert await house.due() == [str(FREDA)]
+
+
 async def test_who_comes_back_is_notified_again_unless_he_had_silenced_it(house: House) -> None:
     await house.copy()
     await told_all(house)
