@@ -14,7 +14,7 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -33,8 +33,10 @@ class CannotBackUp(Exception):  # an answer: not so, or not there
     """Nothing was left behind."""
 
 
-def back_up(settings: Settings, bodies: Bodies, into: Path, now: int) -> Mapping[str, Any]:
-    """Blocking; what was taken. `into` is there afterwards, or nothing is.
+def back_up(
+    settings: Settings, bodies: Bodies, into: Path, now: int, go_on: Callable[[], None] = lambda: None
+) -> Mapping[str, Any]:
+    """Blocking; what was taken. `into` is there afterwards, or nothing is. go_on: asked often, raises to end it.
 
     Raises CannotBackUp, OSError, apsw.Error, config.disk.Locked.
     """
@@ -47,7 +49,7 @@ def back_up(settings: Settings, bodies: Bodies, into: Path, now: int) -> Mapping
     draft = into.parent / f".{into.name}.{secrets.token_hex(4)}"
     draft.mkdir(mode=0o700)
     try:
-        taken = _take(settings, bodies, draft, now)
+        taken = _take(settings, bodies, draft, now, go_on)
         for folder, _, _ in os.walk(draft, topdown=False):
             sync_folder(Path(folder))
         if os.path.lexists(into):
@@ -60,13 +62,13 @@ def back_up(settings: Settings, bodies: Bodies, into: Path, now: int) -> Mapping
     return taken
 
 
-def _take(settings: Settings, bodies: Bodies, draft: Path, now: int) -> Mapping[str, Any]:
+def _take(settings: Settings, bodies: Bodies, draft: Path, now: int, go_on: Callable[[], None]) -> Mapping[str, Any]:
     state = draft / "state"
     (state / "bodies").mkdir(mode=0o700, parents=True)
-    _link_all(bodies, state / "bodies")
+    _link_all(bodies, state / "bodies", go_on)
     copy_database(settings.state / DATABASE, state / DATABASE)
     with (draft / SUMS).open("x", encoding="utf-8") as sums:
-        counts = _bodies(bodies, state, sums)
+        counts = _bodies(bodies, state, sums, go_on)
         _others(settings, draft, sums)
         _note(sums, draft, state / DATABASE)
         _flush(sums)
@@ -80,9 +82,10 @@ def _take(settings: Settings, bodies: Bodies, draft: Path, now: int) -> Mapping[
 # -- bodies
 
 
-def _link_all(bodies: Bodies, into: Path) -> None:
+def _link_all(bodies: Bodies, into: Path, go_on: Callable[[], None]) -> None:
     for folder in bodies.folders():
         for entry in os.scandir(folder):
+            go_on()
             if entry.is_file(follow_symlinks=False):
                 _link(Path(entry.path), into / folder.name / entry.name)
 
@@ -109,12 +112,13 @@ def _copied(source: Path, target: Path) -> bool:
     return True
 
 
-def _bodies(bodies: Bodies, state: Path, sums: TextIO) -> dict[str, Any]:
+def _bodies(bodies: Bodies, state: Path, sums: TextIO, go_on: Callable[[], None]) -> dict[str, Any]:
     """Those that rows need, each in the sums; the rest of what was linked goes."""
     messages, octets = 0, 0
     damaged: list[str] = []
     needed: set[str] = set()
     for body in bodies_of(state / DATABASE):
+        go_on()
         target = state / "bodies" / body.file[:2] / body.file
         there = _link(bodies.path(body.file), target)
         needed.add(body.file)

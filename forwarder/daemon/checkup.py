@@ -76,7 +76,8 @@ def _inspect(place: Looked, deep: bool) -> tuple[list[Problem], dict[str, int]]:
     connection = apsw.Connection(str(place.settings.state / DATABASE), flags=apsw.SQLITE_OPEN_READONLY)
     try:
         connection.set_busy_timeout(5_000)
-        inspection = fsck.Inspection(connection, place.bodies, int(place.clock()), deep=deep)
+        go_on = trio.from_thread.check_cancelled  # or the daemon could not stop before it is done
+        inspection = fsck.Inspection(connection, place.bodies, int(place.clock()), deep=deep, go_on=go_on)
         found: list[Problem] = []
         try:
             found.extend(islice(inspection.problems(), fsck.MOST))

@@ -56,7 +56,8 @@ class Upkeep:
         bodies, now = node.state.messages.bodies, int(time.time())
         async with self._busy:
             try:
-                taken = await trio.to_thread.run_sync(back_up, node.settings, bodies, into, now)
+                go_on = trio.from_thread.check_cancelled  # or the daemon could not stop before it is done
+                taken = await trio.to_thread.run_sync(back_up, node.settings, bodies, into, now, go_on)
             except (CannotBackUp, Locked, OSError, apsw.Error) as error:
                 raise ValueError(str(error)) from None
         log.info("backup", into=str(into), messages=taken["messages"], octets=taken["octets"])

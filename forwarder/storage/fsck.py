@@ -49,13 +49,22 @@ class Problem(NamedTuple):
 
 
 class Inspection:
-    """One look at everything. `checked` counts what was looked at."""
+    """One look at everything. `checked` counts what was looked at. go_on: asked often, raises to end it."""
 
-    def __init__(self, connection: apsw.Connection, bodies: Bodies, now: int, *, deep: bool) -> None:
+    def __init__(
+        self,
+        connection: apsw.Connection,
+        bodies: Bodies,
+        now: int,
+        *,
+        deep: bool,
+        go_on: Callable[[], None] = lambda: None,
+    ) -> None:
         self._connection = connection
         self._bodies = bodies
         self._now = now
         self._deep = deep
+        self._go_on = go_on
         self.checked: Counter[str] = Counter()
 
     def problems(self) -> Iterator[Problem]:
@@ -89,6 +98,7 @@ class Inspection:
         last = 0
         while page := [_Row(*row) for row in keys.rows(self._connection, sql, (last,))]:
             for row in page:
+                self._go_on()
                 self.checked["messages"] += 1
                 yield from self._message(row)
             last = page[-1].number
@@ -124,6 +134,7 @@ class Inspection:
                 else:
                     yield Problem("body", f"{folder.name}/{entry.name} among the bodies is none of ours")
             self.checked["bodies"] += len(names)
+            self._go_on()
             landing = self._bodies.landing()  # before the look at the rows: what lands after it is not in `names`
             for name in names:
                 if name not in landing and not _needed(self._connection, name):
@@ -156,6 +167,7 @@ class Inspection:
                 last = int(page[-1][0])
 
     def _page(self, table: str, where: str, after: int) -> list[tuple[Any, ...]]:
+        self._go_on()
         sql = f"SELECT * FROM {table} WHERE {where} AND number > ? ORDER BY number LIMIT {PAGE}"  # noqa: S608
         return keys.rows(self._connection, sql, (after,))
 

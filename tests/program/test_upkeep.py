@@ -13,6 +13,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from forwarder.config.settings import load_settings
+from forwarder.daemon.backup import back_up
+from forwarder.storage.bodies import Bodies
 from forwarder.wire.msrap import QuerySize, Retrieve, UnPin, View
 from forwarder.wire.rnaqp import Peek
 
@@ -218,6 +221,23 @@ def test_a_backup_appears_complete_or_not_at_all(node: Node, tmp_path: Path) -> 
     (odd / "odd\x07name").write_text("x")
     assert run("backup", tmp_path / "saved", "--config", node.folder).code == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["node", "taken"]
+
+
+def test_a_backup_that_is_broken_off_leaves_nothing(node: Node, tmp_path: Path) -> None:
+    fill(node)
+    assert node.stop() == 0
+    settings = load_settings(node.folder)
+    asked = 0
+
+    def go_on() -> None:
+        nonlocal asked
+        asked += 1
+        if asked == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        back_up(settings, Bodies(settings.state / "bodies"), tmp_path / "saved", 0, go_on)
+    assert [path.name for path in tmp_path.iterdir()] == ["node"]
 
 
 def test_a_lost_body_is_named_and_no_reason_to_have_no_backup(node: Node, tmp_path: Path) -> None:
