@@ -20,7 +20,7 @@ RECEIVE = 65536
 class Channel:
     """Octets in and out. Closed once; after that `receive` says the stream has ended and `send` does nothing."""
 
-    __slots__ = ("_closing", "_ending", "_nursery", "_pending", "_socket", "closed")
+    __slots__ = ("_closing", "_ending", "_left", "_nursery", "_pending", "_socket", "closed")
 
     ready = True
     """Whether octets may pass yet; over TLS only after the handshake."""
@@ -31,6 +31,7 @@ class Channel:
         self._socket = sock
         self._nursery = nursery
         self._pending = bytearray()
+        self._left: trio.Event | None = None
         self._closing = False
         self._ending: Ending | None = None
         self.closed = False
@@ -126,8 +127,21 @@ class Channel:
                 continue
             except (OSError, trio.ClosedResourceError):
                 self.close()
+        if self._left is not None:
+            self._left.set()
         if self._closing:
             self.close()
+
+    @property
+    def unsent(self) -> int:
+        """Octets that the peer has not taken yet."""
+        return len(self._pending)
+
+    async def sent(self) -> None:
+        """Until the peer has taken all, or the channel is closed."""
+        while self._pending and not self.closed:
+            self._left = trio.Event()
+            await self._left.wait()
 
     def close_when_sent(self) -> None:
         """Closes now, or when what was sent has left."""
@@ -140,5 +154,7 @@ class Channel:
             return
         self.closed = True
         self._listen_no_more()
+        if self._left is not None:
+            self._left.set()
         trio.lowlevel.notify_closing(self._socket)
         self._socket.close()

@@ -29,7 +29,8 @@ READ = 30.0  # for a PDU, and for the TLS handshake
 CLOCK = 1.0
 BACKLOG = 1024
 SENT_AHEAD = 128 * 1024
-"""Octets over one PDU that a client may send before its answer is out; who sends more is cut off."""
+"""Octets over one PDU that a client may send before its answer is out, and of answers that it may leave unread; who
+does more is cut off."""
 OVERLOADED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
 
 
@@ -202,10 +203,11 @@ class PduServer:
 
     async def _shuttle(self, session: _Session) -> None:
         def take(data: bytes) -> bool:
-            session.since = self.now
+            if not session.wire.inside:  # else the deadline is the PDU's, however it drips
+                session.since = self.now
             session.wire.receive_data(data)
             self.pump(session)
-            return session.wire.held <= most
+            return session.wire.held <= most and session.channel.unsent <= SENT_AHEAD
 
         most = self.protocol.command_limit + SENT_AHEAD
         await session.channel.listen(take)
@@ -243,7 +245,8 @@ class PduServer:
                     continue
                 if not data:
                     return
-                session.since = self.now
+                if not wire.inside:
+                    session.since = self.now
                 wire.receive_data(data)
             elif type(event) is Bad:
                 self._refuse(session, event)
@@ -253,6 +256,7 @@ class PduServer:
                 session.since = self.now
                 if self.draining:
                     channel.close_when_sent()
+                await channel.sent()  # no next command is taken before the peer has taken this answer
 
     async def _answer(self, conversation: Conversation, command: Any) -> Any:
         try:
@@ -284,6 +288,8 @@ class PduServer:
                     patience = self.protocol.idle if waiting else READ
                     if self.now - session.since > patience:
                         self._time_out(session)
+                elif session.wire.state is State.CLOSED and self.now - session.since > READ:
+                    session.channel.close()  # it does not take its last answer
             if not self._sessions:
                 self._awake = trio.Event()
 

@@ -15,10 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from forwarder.wire import rnasp
+from forwarder.wire import msrap, rnasp
+from forwarder.wire.session import MSRAP, RNASP, ClientSession
 
 from .node import PATIENCE, Node, running
-from .peers import Agent, Client, Reader, eventually, key, notification
+from .peers import Agent, Client, Reader, eventually, fetch, key, notification, submit
 
 
 @pytest.fixture
@@ -305,3 +306,33 @@ def test_a_peer_that_resets_is_no_news(node: Node, agent: Agent) -> None:
     assert _codes(node, "fwd@pobox.example", "after") == [0]
     assert not any("failed" in str(record["event"]) for record in node.log)
     assert node.stop() == 0
+
+
+def test_who_asks_and_never_reads_costs_one_answer(node: Node) -> None:
+    node.start()
+    identifier = submit(node, "brian", "box@pobox.example", b"Subject: big\r\n\r\n" + bytes(1 << 20))
+    wire = ClientSession(MSRAP)
+    command = wire.send(msrap.Retrieve(identifier, msrap.View.all, 0, 1 << 20))
+    with closing(node.connect("msrap")) as greedy:
+        greedy.sendall(command * 100)
+        for _ in range(20):
+            assert fetch(node, identifier) is not None, "others are served"
+        retrieves = node.ask("status")["store"]["retrieves"]["stranger"]
+        assert retrieves < 20 + 30, "what the kernel has room for, and one"
+    assert node.stop() == 0
+
+
+def test_who_pings_and_never_reads_is_cut_off(node: Node) -> None:
+    node.start()
+    ping = ClientSession(RNASP).send(rnasp.Notify(()))
+    with closing(node.connect("rnasp")) as deaf:
+        before = _resident(node)
+        with pytest.raises(OSError, match=r"reset|Broken pipe"):
+            _repeat(deaf, ping * 50_000)
+        assert _resident(node) - before < 8 << 20
+    assert node.stop() == 0
+
+
+def _repeat(connection: socket.socket, octets: bytes) -> None:
+    for _ in range(40):
+        connection.sendall(octets)
