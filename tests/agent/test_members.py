@@ -26,6 +26,11 @@ async def turned(world: World, seconds: float) -> None:
     await settled()
 
 
+def is_open(world: World) -> bool:
+    """Whether something is still due for the first debt."""
+    return world.disk.debts[1].open
+
+
 async def members_are(world: World, to: str, **fields: object) -> None:
     """The file changes, and the daemon is told."""
     world.book.put(route("sales@pobox.example", to=to, **{"kind": "role", **fields}))  # type: ignore[arg-type]
@@ -47,10 +52,10 @@ async def test_a_new_member_hears_of_what_is_still_owed(world: World, autojump_c
     await members_are(world, "a@one.example b@two.example c@three.example")
     assert world.wires.recipients().count("c@three.example") == 1
     assert world.wires.recipients().count("b@two.example") == 1
-    assert world.disk.debts[1].open
+    assert is_open(world)
     says.clear()
     await turned(world, 3600)
-    assert not world.disk.debts[1].open
+    assert not is_open(world)
 
 
 async def test_a_new_member_hears_of_what_all_have_taken_and_nobody_has_unpinned(
@@ -58,7 +63,7 @@ async def test_a_new_member_hears_of_what_all_have_taken_and_nobody_has_unpinned
 ) -> None:
     world.wires.script = lambda n: PROMISED
     await role(world, "a@one.example b@two.example")
-    assert not world.disk.debts[1].open
+    assert not is_open(world)
     await members_are(world, "a@one.example b@two.example c@three.example")
     [sent] = [n for _, _, items in world.wires.sent for n in items if n.recipient.domain == "three.example"]
     assert sent.identifier == notification("sales@pobox.example").identifier
@@ -73,7 +78,7 @@ async def test_nobody_new_hears_of_what_was_unpinned(world: World, autojump_cloc
     world.disk.withdrawn = True
     await members_are(world, "a@one.example b@two.example c@three.example")
     assert "c@three.example" not in world.wires.recipients()
-    assert not world.disk.debts[1].open
+    assert not is_open(world)
 
 
 async def test_nobody_new_hears_of_what_is_older_than_the_repeats(
@@ -97,7 +102,7 @@ async def test_who_left_is_not_tried_again(world: World, autojump_clock: trio.te
     world.wires.script = lambda n: Outcome(32) if n.recipient.domain == "two.example" else PROMISED
     await role(world, "a@one.example b@two.example")
     await members_are(world, "a@one.example c@three.example")
-    assert not world.disk.debts[1].open, "nobody who counts is owed anything"
+    assert not is_open(world), "nobody who counts is owed anything"
     await turned(world, 3600)
     assert world.wires.recipients().count("b@two.example") == 1
 
@@ -123,12 +128,12 @@ async def test_an_answer_of_who_left_meanwhile_changes_nothing(
     world.wires.script = lambda n: says.get(n.recipient.domain, PROMISED)
     await role(world, "a@one.example b@two.example")
     await members_are(world, "a@one.example")
-    assert not world.disk.debts[1].open
+    assert not is_open(world)
     await members_are(world, "a@one.example c@three.example")
-    assert world.disk.debts[1].open, "it is owed to the new one, who is busy"
+    assert is_open(world), "it is owed to the new one, who is busy"
     await trio.sleep(60)
     await settled()
-    assert world.disk.debts[1].open
+    assert is_open(world)
     assert world.courier.waiting == 1
 
 
