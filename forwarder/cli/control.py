@@ -53,4 +53,6 @@ def _exchange(path: Path, question: bytes, patience: float) -> bytes:
             if not some:
                 break
             answer += some
+        if not answer:
+            raise OSError("it went away")
         return bytes(answer)

@@ -165,7 +165,7 @@ def test_one_refuses_one_stalls_three_take_it_once_and_again_each_day_in_the_sto
     store.start()
     places.known(store)
     places.static["slow.example"] = f'{{ rnasp = "127.0.0.1:{stalls.port}" }}'
-    node = places.stand(HERE, **{"listen.rnasp": f'["127.0.0.1:{port}"]'})
+    node = places.stand(HERE, **{"listen.rnasp": f'["127.0.0.1:{port}"]', "node.drain": '"1s"'})
     members = ", ".join(f'"{name}@{THERE}"' for name in (*READERS, "unknown"))
     node.address(f"sales@{HERE}", f'kind = "role"\nto = [{members}, "dora@slow.example"]')
     node.start(turnable=True)
@@ -184,7 +184,7 @@ def test_one_refuses_one_stalls_three_take_it_once_and_again_each_day_in_the_sto
         )
     assert node.ask("status")["waiting"]["owed"] == 1
 
-    node.kill()
+    assert node.stop() == 0
     node.end()
     stalls.told.clear()
     node.start(turnable=True, turned=86400 + 60)
