@@ -1,4 +1,8 @@
-"""Settings to objects, the only place: who gets whom. Nothing here decides, nothing here waits for a peer."""
+"""Settings to objects, the only place: who gets whom. Nothing here decides, nothing here waits for a peer.
+
+Each part is built by a function of its own, in the order in which one needs the other: files, reach, store, agent,
+sending, servers.
+"""
 
 from __future__ import annotations
 
@@ -16,35 +20,28 @@ from forwarder.agent.decide import Decider
 from forwarder.agent.dispatch import Dispatcher
 from forwarder.agent.errands import Errands
 from forwarder.agent.limits import SubmitterLimit
-from forwarder.agent.links import Links
 from forwarder.agent.members import Members
 from forwarder.agent.notify import OwnNotifier
 from forwarder.agent.perform import Performer
 from forwarder.agent.repeats import Repeats
 from forwarder.agent.routes import Routes
 from forwarder.agent.screens import Screens
-from forwarder.agent.tick import Tick
 from forwarder.config.accounts import AccountFiles
 from forwarder.config.addresses import AddressFiles
-from forwarder.config.certificates import believe, load_pair
+from forwarder.config.certificates import load_pair
 from forwarder.config.keys import SigningKeys
 from forwarder.config.settings import Settings
 from forwarder.daemon.keys import OwnKeys, TextsOrOwn
 from forwarder.daemon.naming import Naming
+from forwarder.daemon.reach import Reach, reach
 from forwarder.daemon.state import State
 from forwarder.daemon.strategies import InstalledStrategies, PluginSource
 from forwarder.model import Endpoint, Hop, Mailbox, Peer
-from forwarder.net.address_filter import AddressFilter, may_log_in
+from forwarder.net.address_filter import may_log_in
 from forwarder.net.certificates import Certificates, Pair
-from forwarder.net.dial import Dialer
-from forwarder.net.locate import Locator
-from forwarder.net.resolve import Dns
 from forwarder.net.server import Limits, PduServer
-from forwarder.net.sessions import Pool
 from forwarder.net.sources import StoreSources
 from forwarder.net.texts import TextRecords
-from forwarder.net.tls import Trust, system_context, system_trust
-from forwarder.net.tls_policy import TlsPolicy
 from forwarder.plugin import Log
 from forwarder.plugins import Plugins
 from forwarder.ports import Clock, ServiceName
@@ -62,29 +59,49 @@ MEMORY_SECONDS = 35 * 86400
 
 
 @dataclass(frozen=True, slots=True)
+class Files:
+    """What the configuration folder says, as it is at each moment."""
+
+    addresses: AddressFiles
+    accounts: AccountFiles
+    naming: Naming
+    keys: SigningKeys
+    own_keys: OwnKeys
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """Our message store, but for its sending; and the stores of others as we read them."""
+
+    msrap: Msrap
+    sources: StoreSources
+    pulling: Pulling
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """Receiving and forwarding."""
+
+    submitters: SubmitterLimit
+    repeats: Repeats
+    courier: Courier
+    members: Members
+    dispatcher: Dispatcher
+
+
+@dataclass(frozen=True, slots=True)
 class Node:
     """Everything that runs, for `run` to start and `control` to show."""
 
     settings: Settings
     plugins: Plugins
-    addresses: AddressFiles
-    accounts: AccountFiles
     state: State
-    naming: Naming
-    keys: SigningKeys
-    limits: Limits
-    submitters: SubmitterLimit
-    tick: Tick
-    links: Links
-    pool: Pool
-    repeats: Repeats
-    courier: Courier
-    members: Members
-    dispatcher: Dispatcher
-    sources: StoreSources
+    files: Files
+    reach: Reach
+    store: Store
+    agent: Agent
     sending: Sending
-    pulling: Pulling
-    msrap: Msrap
+    sessions: Limits
     servers: Mapping[str, PduServer]
     certificates: Certificates | None
 
@@ -102,74 +119,92 @@ def build(
 
     Raises ValueError for a plugin's bad table.
     """
-    limits, network, name = settings.limits, settings.network, settings.node.name
-    log = structlog.get_logger("forwarder")
+    log: Log = structlog.get_logger("forwarder")
+    files = _files(settings, plugins, clock)
+    way = reach(settings, nursery, own, log)
+    repeats = Repeats(
+        settings.node.name,
+        state.secret,
+        hops=settings.limits.hops,
+        remembered=settings.limits.remembered,
+        clock=clock,
+    )
+    store = _store(settings, state, files, way, repeats, clock)
+    agent = _agent(settings, plugins, state, files, way, store, repeats, nursery, clock, log)
+    sending = _sending(settings, state, files, way, agent, clock)
+    limits = Limits(sessions, settings.limits.sessions_per_address, agent.submitters.exempt)
+    servers = _servers(settings, state, files, store, agent, limits, log)
+    return Node(
+        settings, plugins, state, files, way, store, agent, sending, limits, servers, _certificates(settings, log)
+    )
+
+
+def _files(settings: Settings, plugins: Plugins, clock: Clock) -> Files:
     addresses = AddressFiles(settings.folder, settings, plugins.strategies, time.monotonic)
-    accounts = AccountFiles(settings.folder, clock)
-    naming = Naming(addresses, name)
     keys = SigningKeys(settings.folder)
-    own_keys = OwnKeys(keys, clock)
-    submitters = SubmitterLimit(limits.submitter_rate, network.trusted, time.monotonic)
+    naming = Naming(addresses, settings.node.name)
+    return Files(addresses, AccountFiles(settings.folder, clock), naming, keys, OwnKeys(keys, clock))
 
-    address_filter = AddressFilter(network.allow, own)
-    dialer = Dialer(address_filter)
-    names = Dns(settings.resolve.nameservers, settings.resolve.zones)
-    locator = _locator(settings, address_filter, names)
-    tick = Tick(lambda error: log.error("tick failed", error=str(error), exc_info=error))
-    trust = _trust(settings)
-    pool = Pool(dialer.connect, nursery, name=name, trust=trust)
-    links = Links(locator, pool, tick, nursery)
 
-    def clear_login(peer: Peer) -> bool:
-        return peer.tls or may_log_in(peer.address, network.clear_login)
-
+def _store(settings: Settings, state: State, files: Files, way: Reach, repeats: Repeats, clock: Clock) -> Store:
     withdrawn = Withdrawn(state.messages, state.copies, lambda notification: sources.look(notification), clock)
-    msrap = Msrap(state.messages, withdrawn, accounts, addresses, clear_login)
-    sources = StoreSources(locator, dialer.connect, time.monotonic, naming.ours, msrap, trust)
-    repeats = Repeats(name, state.secret, hops=limits.hops, remembered=limits.remembered, clock=clock)
+    msrap = Msrap(state.messages, withdrawn, files.accounts, files.addresses, _clear_login(settings))
+    sources = StoreSources(way.locator, way.dialer.connect, time.monotonic, files.naming.ours, msrap, way.trust)
 
     def hop(mailbox: Mailbox, how: int) -> Hop:
-        return Hop(name, repeats.mark(mailbox.folded), int(clock()), how)
+        return Hop(settings.node.name, repeats.mark(mailbox.folded), int(clock()), how)
 
     pulling = Pulling(
         state.copies,
         sources,
         clock,
-        ours=naming.ours,
+        ours=files.naming.ours,
         hop=hop,
         lifetime=_seconds(settings.store.lifetime),
         first=_seconds(settings.retry.first),
         longest=_seconds(settings.retry.longest),
         give_up=_seconds(settings.retry.give_up),
     )
+    return Store(msrap, sources, pulling)
 
-    async def connect(host: str, port: int) -> trio.SocketStream:
-        [endpoint, *_] = await locator.resolve(host, port)
-        return await dialer.connect(endpoint)
 
-    strategies = InstalledStrategies(
-        plugins, PluginSource(sources), connect, TextsOrOwn(own_keys, TextRecords(names)), clock
-    )
+def _agent(
+    settings: Settings,
+    plugins: Plugins,
+    state: State,
+    files: Files,
+    way: Reach,
+    store: Store,
+    repeats: Repeats,
+    nursery: trio.Nursery,
+    clock: Clock,
+    log: Log,
+) -> Agent:
+    name, limits = settings.node.name, settings.limits
+    addresses, ledger, sources = files.addresses, state.ledger, store.sources
+    records = TextsOrOwn(files.own_keys, TextRecords(way.names))
+    strategies = InstalledStrategies(plugins, PluginSource(sources), way.connect, records, clock)
     routes = Routes(
-        addresses, strategies, state.ledger, name=name, mark=repeats.mark, depth=limits.depth, targets=limits.targets
+        addresses, strategies, ledger, name=name, mark=repeats.mark, depth=limits.depth, targets=limits.targets
     )
     retry = Retry(*(_seconds(part) for part in (settings.retry.first, settings.retry.longest, settings.retry.give_up)))
     errands = Errands(
-        nursery, tick, pulling, strategies, addresses, state.ledger, retry.wait, retry.give_up, clock, log
+        nursery, way.tick, store.pulling, strategies, addresses, ledger, retry.wait, retry.give_up, clock, log
     )
-    courier = Courier(links, state.ledger, repeats, addresses, sources, errands, retry, clock, name=name)
+    courier = Courier(way.links, ledger, repeats, addresses, sources, errands, retry, clock, name=name)
     performer = Performer(
         routes,
-        links,
+        way.links,
         repeats,
         courier,
         state.inbox,
-        state.ledger,
-        tick,
+        ledger,
+        way.tick,
         clock,
         lambda octets, told: dispatcher.receive_inner(octets, told),
-        redirect_require_tls=network.redirect_require_tls,
+        redirect_require_tls=settings.network.redirect_require_tls,
     )
+    submitters = SubmitterLimit(limits.submitter_rate, settings.network.trusted, time.monotonic)
     decider = Decider(routes, strategies)
     dispatcher = Dispatcher(
         submitters,
@@ -179,102 +214,71 @@ def build(
         decider,
         performer,
         state.trace,
-        tick,
+        way.tick,
         nursery,
         clock,
         log,
-        literals=network.literals,
+        literals=settings.network.literals,
     )
-    courier.inner = dispatcher.receive_inner
-    errands.perform = dispatcher.perform
-    members = Members(routes, decider, courier, state.ledger, state.copies, sources, addresses, clock, log)
-    errands.pulled = members.pulled
-    notifier = OwnNotifier(dispatcher, links, addresses, name=name)
-    sending = Sending(
+    members = Members(routes, decider, courier, ledger, state.copies, sources, addresses, clock, log)
+    courier.inner, errands.perform, errands.pulled = dispatcher.receive_inner, dispatcher.perform, members.pulled
+    return Agent(submitters, repeats, courier, members, dispatcher)
+
+
+def _sending(settings: Settings, state: State, files: Files, way: Reach, agent: Agent, clock: Clock) -> Sending:
+    return Sending(
         state.messages,
-        notifier,
-        locator,
+        OwnNotifier(agent.dispatcher, way.links, files.addresses, name=settings.node.name),
+        way.locator,
         clock,
-        naming.store_of,
-        redirect_require_tls=network.redirect_require_tls,
+        files.naming.store_of,
+        redirect_require_tls=settings.network.redirect_require_tls,
         tells_tls=_tells_tls(settings),
-        signing=own_keys.signing,
+        signing=files.own_keys.signing,
     )
 
+
+def _servers(
+    settings: Settings, state: State, files: Files, store: Store, agent: Agent, limits: Limits, log: Log
+) -> Mapping[str, PduServer]:
+    clear_login = _clear_login(settings)
     rules = StoreRules(_seconds(settings.store.lifetime), settings.store.max_size, settings.store.quota)
-    session_limits = Limits(sessions, limits.sessions_per_address, submitters.exempt)
-    servers = {
-        "rnasp": PduServer(RNASP, Rnasp(dispatcher, name=name), session_limits, log),
-        "msrap": PduServer(MSRAP, msrap, session_limits, log),
-        "rnaqp": PduServer(
-            RNAQP, Rnaqp(accounts, addresses, state.catalogue, state.inbox, clear_login), session_limits, log
-        ),
-        "msoap": PduServer(MSOAP, Msoap(state.messages, accounts, clear_login, rules), session_limits, log),
+    rnaqp = Rnaqp(files.accounts, files.addresses, state.catalogue, state.inbox, clear_login)
+    return {
+        "rnasp": PduServer(RNASP, Rnasp(agent.dispatcher, name=settings.node.name), limits, log),
+        "msrap": PduServer(MSRAP, store.msrap, limits, log),
+        "rnaqp": PduServer(RNAQP, rnaqp, limits, log),
+        "msoap": PduServer(MSOAP, Msoap(state.messages, files.accounts, clear_login, rules), limits, log),
     }
-    return Node(
-        settings,
-        plugins,
-        addresses,
-        accounts,
-        state,
-        naming,
-        keys,
-        session_limits,
-        submitters,
-        tick,
-        links,
-        pool,
-        repeats,
-        courier,
-        members,
-        dispatcher,
-        sources,
-        sending,
-        pulling,
-        msrap,
-        servers,
-        _certificates(settings, log),
-    )
 
 
 async def recall(node: Node, clock: Clock = time.time) -> None:
     """Before anybody is let in: the repeats memory from the rows, then what is owed."""
     since = int(clock()) - MEMORY_SECONDS
     sights = [*await node.state.inbox.sights(since), *await node.state.ledger.sights(since)]
-    node.repeats.recall(sorted(sights, key=lambda sight: sight.at))
-    await node.courier.load()
+    node.agent.repeats.recall(sorted(sights, key=lambda sight: sight.at))
+    await node.agent.courier.load()
 
 
 def start(node: Node, nursery: trio.Nursery) -> None:
     """The tasks that stand where time passes."""
     for task in (
-        node.tick.run,
-        node.links.run,
-        node.pool.run,
-        node.dispatcher.run,
-        node.courier.run,
-        node.members.run,
-        node.sources.run,
+        node.reach.tick.run,
+        node.reach.links.run,
+        node.reach.pool.run,
+        node.agent.dispatcher.run,
+        node.agent.courier.run,
+        node.agent.members.run,
+        node.store.sources.run,
+        node.store.pulling.run,
         node.sending.run,
-        node.pulling.run,
     ):
         nursery.start_soon(task)
 
 
-def _locator(settings: Settings, address_filter: AddressFilter, names: Dns) -> Locator:
-    network, resolve = settings.network, settings.resolve
-    static = {domain: services.places for domain, services in resolve.static.items()}
-    policy = TlsPolicy(frozenset(network.require_tls), frozenset(network.clear_fallback))
-    return Locator(address_filter, names, static=static, literals=network.literals, policy=policy)
-
-
-def _trust(settings: Settings) -> Trust:
-    """The system's authorities are read when the first TLS service is met, a file of our own now."""
-    if not settings.network.ca:
-        return system_trust
-    context = system_context()
-    believe(context, settings.path(settings.network.ca))
-    return lambda: context
+def _clear_login(settings: Settings) -> Callable[[Peer], bool]:
+    """Whether this peer may send a password on the transport it came by (protocol 7.18)."""
+    return lambda peer: peer.tls or may_log_in(peer.address, settings.network.clear_login)
 
 
 def _certificates(settings: Settings, log: Log) -> Certificates | None:

@@ -73,7 +73,7 @@ async def _work(
     own = {endpoint for endpoints in doors.bound.values() for endpoint in endpoints}
     async with trio.open_nursery() as nursery:
         node = build(settings, plugins, state, nursery, partial(_is_own, own), sessions)
-        published = Published(settings, plugins, node.addresses, state.catalogue, doors.bound, node.keys)
+        published = Published(settings, plugins, node.files.addresses, state.catalogue, doors.bound, node.files.keys)
         start(node, nursery)
         nursery.start_soon(published.run)
         nursery.start_soon(_chores, node)
@@ -158,10 +158,10 @@ async def _drain(node: Node) -> None:
     with trio.move_on_after(patience) as scope:
         for server in node.servers.values():
             await server.empty()
-        while node.dispatcher.waiting or node.links.waiting:  # noqa: ASYNC110  # many things end it, none of them a task
+        while node.agent.dispatcher.waiting or node.reach.links.waiting:  # noqa: ASYNC110  # many things end it, none of them a task
             await trio.sleep(0.02)
-    node.pool.close_idle()
-    left = node.dispatcher.waiting
+    node.reach.pool.close_idle()
+    left = node.agent.dispatcher.waiting
     log.info("drained", in_time=not scope.cancelled_caught, left=left)
 
 
@@ -171,7 +171,7 @@ async def _chores(node: Node) -> None:
         now = int(time.time())
         await node.state.inbox.sweep(now)
         await node.state.ledger.forget(now - 35 * 86400)
-        node.repeats.sweep(now - 35 * 86400)
+        node.agent.repeats.sweep(now - 35 * 86400)
         await trio.sleep(CHORES)
 
 

@@ -43,33 +43,33 @@ class Verbs:
             "node": node.settings.node.name,
             "since": int(self._since),
             "listeners": dict(self._bound),
-            "generation": node.addresses.generation,
+            "generation": node.files.addresses.generation,
             "sessions": {name: server.sessions for name, server in node.servers.items()},
             "commands": {name: server.commands for name, server in node.servers.items()},
-            "notifications": _notifications(node.dispatcher),
-            "store": {name: dict(counts) for name, counts in node.msrap.counters.items()},
+            "notifications": _notifications(node.agent.dispatcher),
+            "store": {name: dict(counts) for name, counts in node.store.msrap.counters.items()},
             "kept": (await node.state.messages.kept())._asdict(),
             "waiting": {
-                "decisions": node.dispatcher.waiting,
-                "for agents": node.links.waiting,
-                "owed": node.courier.waiting,
-                "suspects": node.links.suspects(),
-                "remembered": len(node.repeats),
+                "decisions": node.agent.dispatcher.waiting,
+                "for agents": node.reach.links.waiting,
+                "owed": node.agent.courier.waiting,
+                "suspects": node.reach.links.suspects(),
+                "remembered": len(node.agent.repeats),
                 "redirects remembered": len(node.sending.redirects),
             },
             "limits": {
-                "sessions": node.limits.capacity,
-                **dict(node.limits.struck),
-                "submitter_rate": node.submitters.struck,
-                "agent queue": node.links.struck,
-                "screens asking": node.dispatcher.screens_struck,
+                "sessions": node.sessions.capacity,
+                **dict(node.sessions.struck),
+                "submitter_rate": node.agent.submitters.struck,
+                "agent queue": node.reach.links.struck,
+                "screens asking": node.agent.dispatcher.screens_struck,
             },
             "catalogue": {"complete": node.state.catalogue.complete, "entries_at_last_sweep": self._published.swept},
             "broken": {
                 **self._published.errors,
-                **{name: str(error) for name, error in node.addresses.broken.items()},
+                **{name: str(error) for name, error in node.files.addresses.broken.items()},
                 **self._certificates(),
-                **{error.file: str(error) for error in node.keys.errors},
+                **{error.file: str(error) for error in node.files.keys.errors},
             },
             "plugins": {name: {"faults": f.times, "last": f.last} for name, f in node.plugins.faults.items()},
             "plugin_problems": [f"{problem.plugin}: {problem.text}" for problem in node.plugins.problems],
@@ -85,12 +85,12 @@ class Verbs:
 
     async def reload(self, asked: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
         """The address, domain and account files count at once; of the node file what is read at each use does."""
-        self._node.addresses.reload()
-        self._node.members.again()
-        self._node.keys.reload()
+        self._node.files.addresses.reload()
+        self._node.agent.members.again()
+        self._node.files.keys.reload()
         self._node.sending.redirects.clear()
         self._published.again()
-        said: dict[str, Any] = {"generation": self._node.addresses.generation}
+        said: dict[str, Any] = {"generation": self._node.files.addresses.generation}
         try:
             changed = load_settings(self._node.settings.folder) != self._node.settings
         except ConfigErrors as errors:
@@ -101,15 +101,15 @@ class Verbs:
 
     async def changed(self, asked: Mapping[str, Any]) -> Mapping[str, Any]:
         mailbox = _mailbox(asked)
-        self._node.addresses.changed(mailbox)
-        self._node.members.again()
+        self._node.files.addresses.changed(mailbox)
+        self._node.agent.members.again()
         await self._published.changed(mailbox)
-        return {"generation": self._node.addresses.generation}
+        return {"generation": self._node.files.addresses.generation}
 
     async def list_names(self, asked: Mapping[str, Any]) -> Mapping[str, Any]:
         """The unguessable list names of a pull_hold address, by reader."""
         mailbox = _mailbox(asked)
-        answer = (await self._node.addresses.read([mailbox]))[mailbox]
+        answer = (await self._node.files.addresses.read([mailbox]))[mailbox]
         if not isinstance(answer, Found):
             raise ValueError(f"{mailbox}: nobody there")
         route = answer.route
