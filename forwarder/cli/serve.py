@@ -9,10 +9,11 @@ def serve(config: Config = None) -> int:
     """Run the daemon until SIGTERM, then drain. SIGHUP reloads. Exit 2 if it cannot start, 1 if another runs."""
     import trio
 
-    from forwarder.cli.errors import No
+    from forwarder.cli.errors import No, Wrong, peel
     from forwarder.cli.folder import open_folder
     from forwarder.daemon.run import log_to_stderr, serve
     from forwarder.daemon.state import StateInUse
+    from forwarder.storage.database import DatabaseUnfit
 
     settings = open_folder(config).settings
     log_to_stderr()
@@ -20,4 +21,8 @@ def serve(config: Config = None) -> int:
         trio.run(serve, settings)
     except StateInUse as error:
         raise No(f"forwarder: {error}") from None
+    except BaseException as error:
+        if isinstance(unfit := peel(error), DatabaseUnfit):
+            raise Wrong(f"forwarder: {unfit}") from None
+        raise
     return 0

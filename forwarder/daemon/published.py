@@ -67,7 +67,10 @@ class Published:
     async def run(self) -> None:
         while True:
             self._wanted = trio.Event()
-            await self._sweep()
+            try:
+                await self._sweep()
+            except Exception as error:  # the disk: what was published stays so, and the next sweep may go better
+                log.error("addresses not swept", error=repr(error))
             with trio.move_on_after(EVERY):
                 await self._wanted.wait()
 

@@ -169,9 +169,12 @@ async def _chores(node: Node) -> None:
     """Each hour: what has died in the inbox, closed debts nobody will repeat, memory past its time."""
     while True:
         now = int(time.time())
-        await node.state.inbox.sweep(now)
-        await node.state.ledger.forget(now - 35 * 86400)
         node.agent.repeats.sweep(now - 35 * 86400)
+        try:
+            await node.state.inbox.sweep(now)
+            await node.state.ledger.forget(now - 35 * 86400)
+        except Exception as error:  # the disk: in an hour it may go better
+            log.error("chores not done", error=repr(error))
         await trio.sleep(CHORES)
 
 

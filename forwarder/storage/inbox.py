@@ -149,13 +149,20 @@ class Inbox:
     async def peek(
         self, account: str, entries: Sequence[str], after: bytes | None, limit: int, octets: int
     ) -> tuple[Sequence[Waiting], bool]:
-        await self._in_sight()
         poll = _Poll(account, entries, _number(after), limit, octets, int(self._clock()))
-        changed = [entry for entry in entries if self._peeks.get(entry, {}).get(account) is not True]
+        try:
+            await self._in_sight()
+            await self._peeked(poll)
+        except apsw.Error as error:  # a disk that fails keeps nobody from what is in sight
+            log.error("peeked without a note of it", error=repr(error))
+        return await self._database.read(lambda connection: _page(connection, poll))
+
+    async def _peeked(self, poll: _Poll) -> None:
+        """Remembers that this account peeks, where it did not last time."""
+        changed = [entry for entry in poll.entries if self._peeks.get(entry, {}).get(poll.account) is not True]
         if changed:
             await self._database.commit(lambda connection: _read_by_peek(connection, poll, changed), point="inbox.peek")
-            self._was_read(account, changed, peeks=True)
-        return await self._database.read(lambda connection: _page(connection, poll))
+            self._was_read(poll.account, changed, peeks=True)
 
     async def clear(self, entries: Sequence[str], cursors: Sequence[bytes]) -> None:
         numbers = [_number(cursor) for cursor in cursors]

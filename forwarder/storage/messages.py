@@ -142,7 +142,7 @@ class StoredMessages:
         return await self.bodies.read(held.file, ranges)
 
     async def served(self, held: Held, read: Read) -> None:
-        """Octets of a view went out: the read status rises, after COMMIT."""
+        """Octets of a view go out: the read status rises, after COMMIT. A disk that fails keeps nobody from reading."""
 
         def job(c: apsw.Connection) -> None:
             found = keys.by_number(c, held.number)
@@ -150,7 +150,10 @@ class StoredMessages:
                 keys.save(c, found.number, state)
 
         if read > held.state.read and held.state.life is Life.live:
-            await self.database.commit(job, point="read")
+            try:
+                await self.database.commit(job, point="read")
+            except apsw.Error as error:
+                log.error("read status not written", key=handle(held.identifier), error=repr(error))
 
     async def silence(self, key: bytes) -> bool:
         """False: no such message. A public list's key is nobody's to silence: true, and nothing done (gap 14)."""

@@ -1,0 +1,151 @@
+"""The whole daemon on a disk that fails, on a log that is torn, on databases of other versions (docs/states.md)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import apsw
+import pytest
+import trio
+
+from forwarder.daemon.state import SCHEMA
+from forwarder.model import parse_mailbox
+from forwarder.storage.database import Database
+from forwarder.wire import msoap, msrap, rnaqp, rnasp
+from forwarder.wire.rnasp import Capabilities
+from forwarder.wire.session import MSOAP, MSRAP, RNAQP, RNASP, Protocol
+
+from .clock import BROKEN, FINE, FULL
+from .house import PASSWORD, House
+from .line import Line
+from .peers import notification, serve_names
+from .truth import Sent, body
+
+RESULTS = Capabilities(1, frozenset({"results"}))
+
+
+@pytest.fixture
+async def house(tmp_path: Path, nursery: trio.Nursery) -> AsyncIterator[House]:
+    made = House(tmp_path, {}, await serve_names(nursery))
+    await made.open()
+    yield made
+    with trio.CancelScope(shield=True):
+        await made.close()
+
+
+async def ask(house: House, service: str, protocol: Protocol, *commands: Any) -> Any:
+    """The last answer of a session."""
+    with trio.fail_after(20):
+        async with Line(house.address, house.ports[service], protocol) as line:
+            for command in commands:
+                response = await line.ask(command)
+    return response
+
+
+async def notify(house: House, sent: Sent) -> int:
+    response = await ask(house, "rnasp", RNASP, rnasp.Notify((notification(sent),), RESULTS))
+    return int(response.data.results[0].code)
+
+
+async def waiting(house: House) -> list[bytes]:
+    login = rnaqp.Authenticate("brian", PASSWORD)
+    response = await ask(house, "rnaqp", RNAQP, login, rnaqp.Peek(None, 100))
+    return [item.notification.identifier for item in response.data.items]
+
+
+async def submit(house: House, number: int) -> Any:
+    envelope = msoap.SubmitEnvelope((parse_mailbox("sub@pobox.test"),), (), 86400)
+    chunk = msoap.SubmitMsgChunk(True, 0, body(number))
+    return await ask(house, "msoap", MSOAP, rnaqp.Authenticate("toby", PASSWORD), envelope, chunk)
+
+
+async def read(house: House, key: bytes) -> bytes:
+    response = await ask(house, "msrap", MSRAP, msrap.Retrieve(key, msrap.View.all, 0, 1 << 20))
+    return bytes(response.data.data)
+
+
+def said(house: House) -> str:
+    return "\n".join(record["text"] for record in house.log() if "text" in record)
+
+
+@pytest.mark.parametrize("fault", [FULL, BROKEN])
+async def test_a_failing_disk_acknowledges_nothing_serves_its_readers_and_recovers(house: House, fault: int) -> None:
+    assert await house.start(disk=True)
+    before, during = Sent("sub", 1, 0), Sent("sub", 2, 0)
+    role = Sent("role", 3, 0)
+    assert await notify(house, before) == 0
+    (key,) = (await submit(house, 7)).data.identifiers
+    seen = await waiting(house)
+    assert before.key in seen
+
+    house.control.set_disk(fault)
+    for sent in (during, role):
+        assert await notify(house, sent) == 32
+    assert (await submit(house, 8)).status.name == "errorinternalproblem"
+    assert (await ask(house, "msrap", MSRAP, msrap.UnPin(key))).status.name == "errorinternalproblem"
+    assert before.key in await waiting(house)
+    assert await read(house, key) == body(7)
+
+    house.control.set_disk(FINE)
+    for sent in (during, role):
+        assert await notify(house, sent) == 0
+    assert (await submit(house, 8)).status.name == "noerror"
+    assert {before.key, during.key} <= set(await waiting(house))
+    assert (await ask(house, "msrap", MSRAP, msrap.UnPin(key))).status.name == "noerror"
+    assert await house.stop() == 0
+    assert not said(house)
+
+
+async def test_a_log_torn_by_a_crash_gives_all_that_was_acknowledged(house: House) -> None:
+    assert await house.start()
+    sent = [Sent("sub", number, 0) for number in range(5)]
+    for one in sent:
+        assert await notify(house, one) == 0
+    house.kill()
+    await house.ended()
+    log = house.folder / "state" / "forwarder.db-wal"
+    with log.open("ab") as file:
+        file.write(bytes(range(256)) * 40)
+    assert await house.start()
+    assert {one.key for one in sent} <= set(await waiting(house))
+    assert await house.stop() == 0
+
+
+async def test_a_database_of_an_older_version_is_brought_up_to_date(house: House) -> None:
+    (house.folder / "state").mkdir(mode=0o700, exist_ok=True)
+    older = Database(house.folder / "state" / "forwarder.db", SCHEMA[:-1])
+    await older.open()
+    await older.close()
+    assert await house.start()
+    assert await notify(house, Sent("sub", 1, 0)) == 0
+    assert (await submit(house, 7)).status.name == "noerror"
+    assert await house.stop() == 0
+
+
+async def test_a_database_of_a_newer_version_is_refused_in_one_line(house: House) -> None:
+    assert await house.start()
+    assert await house.stop() == 0
+    connection = apsw.Connection(str(house.folder / "state" / "forwarder.db"))
+    connection.execute("INSERT INTO migrations VALUES ('later-9', 99)")
+    connection.close()
+    assert not await house.start()
+    assert house.code == 2
+    assert said(house) == "forwarder: the database was written by a newer version: this one does not know later-9"
+
+
+async def test_a_daemon_that_starts_on_a_full_disk_serves_its_readers_and_recovers(house: House) -> None:
+    sent = Sent("sub", 1, 0)
+    assert await house.start()
+    assert await notify(house, sent) == 0
+    assert sent.key in await waiting(house)
+    assert await house.stop() == 0
+    house.control.set_disk(FULL)
+    assert await house.start(disk=True)
+    assert sent.key in await waiting(house)
+    assert await notify(house, Sent("sub", 2, 0)) == 32
+    house.control.set_disk(FINE)
+    assert await notify(house, Sent("sub", 3, 0)) == 0
+    assert await house.stop() == 0
+    assert not said(house)
