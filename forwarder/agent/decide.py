@@ -13,6 +13,7 @@ from forwarder.ports import Strategies
 from forwarder.wire.outcome import DEFERRED, NOUSER
 
 A_DAY = 86400
+UNSURE = (Decline, Tell)
 
 
 class Decision(NamedTuple):
@@ -38,6 +39,14 @@ class Decider:
     def __init__(self, routes: Routes, strategies: Strategies) -> None:
         self._routes = routes
         self._strategies = strategies
+
+    def own(self, entry: Entry, case: Case) -> Plan | None:
+        """The entry's own strategy's plan where that stands, as it nearly always does; None: `decide`."""
+        strategy = entry.strategies.get(entry.route.strategy)
+        if strategy is None or entry.route.state == "moved":
+            return None
+        plan = self._strategies.plan(strategy, case)
+        return None if type(plan.steps[0]) in UNSURE else plan
 
     def decide(self, entry: Entry, case: Case) -> Decision:
         route = entry.route

@@ -9,15 +9,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from functools import partial
 
 import trio
 
 from forwarder.agent.decide import Decider, at_rest
 from forwarder.agent.expects import expected
-from forwarder.agent.item import Item
+from forwarder.agent.item import SOON, Item
 from forwarder.agent.limits import SubmitterLimit
-from forwarder.agent.perform import SOON, Performer
+from forwarder.agent.perform import Performer
 from forwarder.agent.repeats import Repeats
 from forwarder.agent.routes import Cold, Entry, Fresh, Routes
 from forwarder.agent.screens import Screens
@@ -86,6 +85,7 @@ class Dispatcher:
         self.received = 0
         self.inner = 0
         self.outcomes = [0] * 5
+        self._millisecond, self._written = 0, ""
 
     # -- in
 
@@ -113,9 +113,9 @@ class Dispatcher:
             for index in range(len(notifications)):
                 turn.settle(index, LIMITED)
             return
-        at = datetime.fromtimestamp(self._clock(), UTC)
+        at, settle = datetime.fromtimestamp(self._clock(), UTC), self._settle
         for index, notification in enumerate(notifications):
-            items.append(Item(notification, peer, at, partial(self._settle, turn, index)))
+            items.append(Item(notification, peer, at, settle, turn, index))
         for item in items:
             cold = self._try(item, NOTHING)
             if cold is not None:
@@ -175,8 +175,9 @@ class Dispatcher:
             case = self._case(item, item.entry)
             if self._screening and item.verdict is None and self._screened(item, case):
                 return None
-            decision = self._decider.decide(item.entry, case)
-            item.plan, item.strategy = decision.plan, decision.strategy
+            item.plan, item.strategy = self._decider.own(item.entry, case), item.entry.route.strategy
+            if item.plan is None:
+                item.plan, item.strategy, _ = self._decider.decide(item.entry, case)
         return self._performer.perform(item, item.plan, fresh)
 
     def _refusal(self, item: Item, entry: Entry) -> Outcome | None:
@@ -273,12 +274,21 @@ class Dispatcher:
         if item.identity is not None:
             self._repeats.under_way.discard(item.identity)
         self.outcomes[code_class(outcome.code)] += 1
-        self._trace.write(_line(self._clock(), item, outcome))
+        self._trace.write(_line(self._moment(), item, outcome))
 
-    def _settle(self, turn: Turn, index: int, item: Item, outcome: Outcome) -> None:
+    def _moment(self) -> str:
+        """The time as the trace has it; made once a millisecond."""
+        now = int(self._clock() * 1000)
+        if now != self._millisecond:
+            self._millisecond, self._written = now, f"{now / 1000:.3f}"
+        return self._written
+
+    def _settle(self, item: Item, outcome: Outcome) -> None:
         """Ends an item of a PDU: the agent's own record, and the turn's."""
         self._end(item, outcome)
-        if not turn.settle(index, outcome):
+        turn = item.turn
+        assert turn is not None
+        if not turn.settle(item.index, outcome):
             self.late(item, outcome)
         elif turn.waiting and turn not in self._impatient:
             self._hurry(turn)
@@ -330,13 +340,13 @@ def _tls_domain(notification: Notification) -> str | None:
     return notification.storessl.domain if notification.storessl is not None else None
 
 
-def _line(now: float, item: Item, outcome: Outcome) -> str:
+def _line(moment: str, item: Item, outcome: Outcome) -> str:
     """time, key's handle, store, recipient, peer, code, note: what `trace` searches."""
     notification, plan = item.notification, item.plan
     store = notification.store if item.identity is None else item.identity[0]
     mark = hashlib.sha256(notification.identifier).hexdigest()[:12]
     recipient, peer = notification.recipient, item.peer
     return (
-        f"{now:.3f}\t{mark}\t{store}\t{recipient.localpart}@{recipient.domain}"
+        f"{moment}\t{mark}\t{store}\t{recipient.localpart}@{recipient.domain}"
         f"\t{'inner' if peer.inner else peer.address}\t{outcome.code}\t{plan.note if plan is not None else ''}"
     )

@@ -5,11 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
+from forwarder.agent.links import QueueFull
 from forwarder.agent.repeats import Identity
 from forwarder.agent.routes import Entry
+from forwarder.agent.turn import Turn
 from forwarder.model import Notification, Outcome, Peer, Redirect
-from forwarder.plugin import Plan, Verdict
-from forwarder.wire.outcome import ACCEPTED, DUPLICATE, MOVED, code_class
+from forwarder.plugin import PeerError, Plan, Verdict
+from forwarder.ports import NoService
+from forwarder.wire.outcome import ACCEPTED, BUSY, DEFERRED, DUPLICATE, MOVED, code_class, from_target
+
+SOON = Outcome(DEFERRED, retryafter=300)
+TOMORROW = Outcome(DEFERRED, retryafter=86400)
 
 
 class Item:
@@ -22,16 +28,24 @@ class Item:
         "at",
         "entry",
         "identity",
+        "index",
         "moved",
         "notification",
         "peer",
         "plan",
         "strategy",
+        "turn",
         "verdict",
     )
 
     def __init__(
-        self, notification: Notification, peer: Peer, at: datetime, settle: Callable[[Item, Outcome], None]
+        self,
+        notification: Notification,
+        peer: Peer,
+        at: datetime,
+        settle: Callable[[Item, Outcome], None],
+        turn: Turn | None = None,
+        index: int = 0,
     ) -> None:
         self.notification = notification
         self.peer = peer
@@ -42,6 +56,8 @@ class Item:
         self.strategy = ""  # whose plan it is: the entry's own, or its fallback
         self.verdict: Verdict | None = None
         self.moved: tuple[Redirect, ...] = ()
+        self.turn = turn
+        self.index = index
         self._settle = settle
         self._codes: list[Outcome] | None = None
         self._missing = 1
@@ -60,6 +76,10 @@ class Item:
             self._missing -= 1
             if not self._missing:
                 self._settle(self, self._with_moved(fold_parts(self._codes)))
+
+    def heard(self, answer: Outcome | PeerError) -> None:
+        """What the agent of a single target said, or that it said nothing: its outcome is ours (5.0)."""
+        self.end(from_failure(answer) if isinstance(answer, PeerError) else from_target(answer))
 
     def fail(self, outcome: Outcome) -> None:
         """Ends it as a whole, whatever its parts are at."""
@@ -80,3 +100,10 @@ def fold_parts(outcomes: Sequence[Outcome]) -> Outcome:
         if of_class := [outcome for outcome in outcomes if code_class(outcome.code) == wanted]:
             return min(of_class, key=lambda outcome: outcome.code)
     return outcomes[0]
+
+
+def from_failure(error: PeerError) -> Outcome:
+    """No connection, time-out, empty SRV, error status: 32, 300 s. NXDOMAIN: 32, 24 h (5.0). Our own queue: 35."""
+    if isinstance(error, QueueFull):
+        return Outcome(BUSY, retryafter=300, text=str(error))
+    return TOMORROW if isinstance(error, NoService) and error.kind == "baddomain" else SOON

@@ -291,10 +291,10 @@ class Links:
         return self._new_link(agent, redirect) if link is None else link
 
     def _put(self, link: Link, item: Outgoing) -> None:
-        if link.waiting >= QUEUE:
+        if len(link.queue) + len(link.side) >= QUEUE:
             self._strike(item)
-            return
-        link.put(item)
+        else:
+            link.put(item)
 
     def _new_link(self, agent: Agent, redirect: bool) -> Link:
         if len(self._links) >= LINKS:

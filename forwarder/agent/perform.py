@@ -13,18 +13,17 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from forwarder.agent.courier import Courier
-from forwarder.agent.item import Item
-from forwarder.agent.links import Links, QueueFull
+from forwarder.agent.item import SOON, Item, from_failure
+from forwarder.agent.links import Links
 from forwarder.agent.repeats import FRESH, Repeats, Taken, hops_of
-from forwarder.agent.routes import RESENT, SHARED, Cold, Expansion, Fresh, Leg, Routes
+from forwarder.agent.routes import RESENT, SHARED, Cold, Entry, Expansion, Fresh, Leg, Routes
 from forwarder.agent.tick import Tick
-from forwarder.model import Endpoint, Mailbox, Outcome, Redirect
+from forwarder.model import Endpoint, Mailbox, Notification, Outcome, Redirect
 from forwarder.plugin import Decline, Defer, Deposit, Hold, PeerError, Plan, Pull, Refuse, Resend, Step, Tell, Work
-from forwarder.ports import Arrival, Clock, Debt, Inbox, Ledger, NoService, Proven
+from forwarder.ports import Arrival, Clock, Debt, Inbox, Ledger, Proven
 from forwarder.wire.notification import MalformedPDU, decode_notification, splice
 from forwarder.wire.outcome import (
     ACCEPTED,
-    BUSY,
     DEFERRED,
     DUPLICATE,
     HELD,
@@ -35,23 +34,15 @@ from forwarder.wire.outcome import (
     from_target,
 )
 
-SOON = Outcome(DEFERRED, retryafter=300)
-TOMORROW = Outcome(DEFERRED, retryafter=86400)
 STATELESS = 45.0
 PER_HOP = 5.0
+TOO_MUCH = Outcome(REFUSED, text="it carries too much that we do not know")
 PERMANENT, TEMPORARY, COPY = 0, 1, 2
 FOLLOWED = 1
 """`how` of the Hop for a redirect that we followed (5.0)."""
 NOWHERE = Expansion(())
 
 Inner = Callable[[bytes, Callable[[Outcome], None]], None]
-
-
-def from_failure(error: PeerError) -> Outcome:
-    """No connection, time-out, empty SRV, error status: 32, 300 s. NXDOMAIN: 32, 24 h (5.0). Our own queue: 35."""
-    if isinstance(error, QueueFull):
-        return Outcome(BUSY, retryafter=300, text=str(error))
-    return TOMORROW if isinstance(error, NoService) and error.kind == "baddomain" else SOON
 
 
 class Performer:
@@ -89,7 +80,7 @@ class Performer:
         if item.entry is not None and type(item.verdict) is not Hold:
             leg = self._routes.straight(item.entry, plan)
             if leg is not None:
-                self._pass_on(item, leg, RESENT, False, item.end)
+                self._pass_straight(item, item.entry, leg)
                 return None
         deeds: list[tuple[Step, Expansion]] = []
         for step in plan.steps:
@@ -164,6 +155,17 @@ class Performer:
         for leg in legs:
             self._pass_on(item, leg, SHARED, chains, told)
 
+    def _pass_straight(self, item: Item, entry: Entry, leg: Leg) -> None:
+        """`_pass_on` for the one way that nearly all notifications go."""
+        notification = item.notification
+        try:
+            hop = entry.hop(self._clock(), RESENT)
+            octets = splice(notification, leg.recipient, original=entry.original, hop=hop)
+        except MalformedPDU:
+            item.end(TOO_MUCH)
+            return
+        self._links.offer(leg.mailbox, octets, item.heard, deadline=self._tick.time() + _patience(notification))
+
     def _pass_on(self, item: Item, leg: Leg, how: int, chains: bool, told: Callable[[Outcome], None]) -> None:
         entry, notification = item.entry, item.notification
         assert entry is not None
@@ -171,13 +173,12 @@ class Performer:
             hop = entry.hop(self._clock(), how)
             octets = splice(notification, leg.recipient, original=entry.original, hop=hop)
         except MalformedPDU:
-            told(Outcome(REFUSED, text="it carries too much that we do not know"))
+            told(TOO_MUCH)
             return
         if leg.leaf:
             self._inner(octets, lambda outcome: told(from_target(outcome)))
             return
-        patience = max(PER_HOP, STATELESS - PER_HOP * hops_of(notification))
-        deadline = self._tick.time() + patience
+        deadline = self._tick.time() + _patience(notification)
 
         def heard(answer: Outcome | PeerError) -> None:
             if isinstance(answer, PeerError):
@@ -310,6 +311,13 @@ def _beside_each_other(item: Item, deeds: list[tuple[Step, Expansion]]) -> list[
     others = [deed for deed in deeds if type(deed[0]) is not Tell]
     item.split(len(others))
     return others
+
+
+def _patience(notification: Notification) -> float:
+    """Seconds for a stateless forward: the inner hop always answers before the outer gives up (protocol 2)."""
+    if notification.hops is None and not notification.trace:
+        return STATELESS
+    return max(PER_HOP, STATELESS - PER_HOP * hops_of(notification))
 
 
 def _redirects(tell: Tell, kind: int) -> tuple[Redirect, ...]:
