@@ -10,11 +10,13 @@ import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from forwarder.model import parse_mailbox
-from forwarder.wire.msoap import Authenticate, ChunkAnswer, SubmitEnvelope, SubmitMsgChunk
+from forwarder.wire.msoap import ChunkAnswer, SubmitEnvelope, SubmitMsgChunk
+from forwarder.wire.rnaqp import Authenticate
 from forwarder.wire.session import MSOAP, NEED_DATA, ClientSession
 
 from .agents import Agent, Of2004, codes, notification, notify
@@ -96,9 +98,8 @@ class Ring:
             both = f'kind = "role"\nto = ["open@{following}.example", "{name}open@out.example"]'
             node.address(f"open@{name}.example", f"{both}\n[rewrite_resend]\nstateless = true")
             if name != "b":
-                both = (
-                    f'kind = "role"\nto = ["pulls@{"old" if name == "a" else "a"}.example", "{name}pulls@out.example"]'
-                )
+                onward = "old" if name == "a" else "a"
+                both = f'kind = "role"\nto = ["pulls@{onward}.example", "{name}pulls@out.example"]'
                 node.address(f"pulls@{name}.example", f'strategy = "pull_repush"\n{both}')
             for lap in range(4):
                 onward = f"lap{lap if name != 'c' else lap + 1}@{following}.example"
@@ -116,17 +117,15 @@ class Ring:
     def submit(self, to: str) -> None:
         """A real message, at the store of its own."""
         session = ClientSession(MSOAP)
+        envelope, chunk = SubmitEnvelope((parse_mailbox(to),), (), 86400), SubmitMsgChunk(True, 0, MESSAGE)
         with self.nodes["s"].connect("msoap") as connection:
-            for command in (
-                Authenticate("toby", PASSWORD),
-                SubmitEnvelope((parse_mailbox(to),), (), 86400),
-                SubmitMsgChunk(True, 0, MESSAGE),
-            ):
+            for command in (Authenticate("toby", PASSWORD), envelope, chunk):
                 connection.sendall(session.send(command))
+                response: Any
                 while (response := session.next_event()) is NEED_DATA:
                     session.receive_data(connection.recv(65536))
                 assert response.status.name == "noerror", response
-            assert isinstance(response.data, ChunkAnswer)
+        assert isinstance(response.data, ChunkAnswer)
 
     def pdus(self) -> int:
         """RNASP commands so far, of all whom anybody can have told anything."""
