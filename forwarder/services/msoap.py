@@ -17,6 +17,7 @@ import structlog
 
 from forwarder.model import Mailbox, Peer, handle
 from forwarder.ports import Account, Accounts, Conversation
+from forwarder.services.login import Login
 from forwarder.storage.bodies import Upload
 from forwarder.storage.message_rows import Envelope, OverLimit, OverQuota
 from forwarder.storage.messages import StoredMessages
@@ -67,8 +68,7 @@ class Msoap:
         may_post: Callable[[str, str], bool] = lambda account, name: False,
     ) -> None:
         self.messages = messages
-        self.accounts = accounts
-        self.clear_login = clear_login
+        self.login = Login(accounts, clear_login, "originate")
         self.rules = rules
         self.may_post = may_post
 
@@ -99,7 +99,7 @@ class Originating:
     async def answer(self, command: Command, /) -> Response:
         if isinstance(command, Authenticate):
             return await self._authenticate(command)
-        account = await self._account()
+        account = await self._service.login.may_still(self._name)
         if account is None:
             return await self._fail("errornotauthenticated")
         match command:
@@ -124,20 +124,8 @@ class Originating:
     async def _authenticate(self, command: Authenticate) -> Response:
         self._name = None
         await self.close()
-        if not self._service.clear_login(self._peer):
-            log.warning("password sent in clear", peer=self._peer.address, account=command.account)
-            return _error("errornotauthenticated")
-        account = await self._service.accounts.verify(command.account, command.password, self._peer.address)
-        if account is None or "originate" not in account.may:
-            log.info("login refused", peer=self._peer.address, account=command.account)
-            return _error("errornotauthenticated")
-        self._name = account.name
-        return _fine(Authenticated())
-
-    async def _account(self) -> Account | None:
-        """As its file is now: what an operator takes away is gone at the next command."""
-        account = None if self._name is None else await self._service.accounts.find(self._name)
-        return account if account is not None and "originate" in account.may else None
+        self._name = await self._service.login.log_in(command, self._peer)
+        return _error("errornotauthenticated") if self._name is None else _fine(Authenticated())
 
     async def _envelope(self, account: Account, command: SubmitEnvelope) -> Response:
         if self._open is not None:

@@ -16,6 +16,7 @@ import structlog
 
 from forwarder.model import ContentDigest, Peer, handle, parse_mailbox
 from forwarder.ports import Accounts, Addresses, Conversation
+from forwarder.services.login import Login
 from forwarder.services.misses import Misses
 from forwarder.services.withdrawn import Withdrawn
 from forwarder.storage.keys import Held, text
@@ -65,9 +66,8 @@ class Msrap:
     ) -> None:
         self.messages = messages
         self.withdrawn = withdrawn
-        self.accounts = accounts
+        self.login = Login(accounts, clear_login, "read")
         self.addresses = addresses
-        self.clear_login = clear_login
         self.misses = Misses()
         self._counts: dict[str, Counter[str]] = {"retrieves": Counter(), "bodies served": Counter()}
 
@@ -157,8 +157,8 @@ class Fetching:
         owner = await self._messages.list_entry(name)
         if owner is not None:
             entries = await self._readable([owner[0]], owner[1])
-        elif self._account is not None and await self._may_still_read(self._account):
-            entries = await self._readable(await self._messages.lists_of(self._account, name), self._account)
+        elif reader := await self._service.login.may_still(self._account):
+            entries = await self._readable(await self._messages.lists_of(reader.name, name), reader.name)
         else:
             entries = ()
         page = await self._messages.scan(name, self._account, begin, entries)
@@ -168,10 +168,6 @@ class Fetching:
             return _no_such_message()
         return _fine(Scanned(page.keys, page.end))
 
-    async def _may_still_read(self, name: str) -> bool:
-        account = await self._service.accounts.find(name)
-        return account is not None and "read" in account.may
-
     async def _readable(self, entries: Collection[str], reader: str) -> Collection[str]:
         """Those that this reader may read by the files as they are now."""
         routes = [await self._service.addresses.entry(entry) for entry in entries]
@@ -179,15 +175,8 @@ class Fetching:
 
     async def _authenticate(self, command: Authenticate) -> Response:
         self._account = None
-        if not self._service.clear_login(self._peer):
-            log.warning("password sent in clear", peer=self._peer.address, account=command.account)
-            return _refused()
-        account = await self._service.accounts.verify(command.account, command.password, self._peer.address)
-        if account is None or "read" not in account.may:
-            log.info("login refused", peer=self._peer.address, account=command.account)
-            return _refused()
-        self._account = account.name
-        return _fine(Authenticated())
+        self._account = await self._service.login.log_in(command, self._peer)
+        return _refused() if self._account is None else _fine(Authenticated())
 
     @property
     def _who(self) -> str:

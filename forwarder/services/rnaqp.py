@@ -12,6 +12,7 @@ import structlog
 
 from forwarder.model import ClientLocation, Peer
 from forwarder.ports import Accounts, Addresses, Catalogue, Conversation, Inbox, Waiting
+from forwarder.services.login import Login
 from forwarder.wire.der import MalformedPDU
 from forwarder.wire.notification import decode_notification
 from forwarder.wire.rnaqp import (
@@ -48,11 +49,10 @@ class Rnaqp:
         inbox: Inbox,
         clear_login: Callable[[Peer], bool],
     ) -> None:
-        self.accounts = accounts
+        self.login = Login(accounts, clear_login, "read")
         self.addresses = addresses
         self.catalogue = catalogue
         self.inbox = inbox
-        self.clear_login = clear_login
 
     def open(self, peer: Peer) -> Conversation:
         return Reading(self, peer)
@@ -92,22 +92,13 @@ class Reading:
 
     async def _authenticate(self, command: Authenticate) -> Response:
         self._account = None
-        if not self._service.clear_login(self._peer):
-            log.warning("password sent in clear", peer=self._peer.address, account=command.account)
-            return _refused()
-        account = await self._service.accounts.verify(command.account, command.password, self._peer.address)
-        if account is None or "read" not in account.may:
-            log.info("login refused", peer=self._peer.address, account=command.account)
-            return _refused()
-        self._account = account.name
-        return _fine(Authenticated())
+        self._account = await self._service.login.log_in(command, self._peer)
+        return _refused() if self._account is None else _fine(Authenticated())
 
     async def _entries(self) -> Sequence[str] | None:
         """What the account reads by the files as they are now; None once it may no longer read at all."""
-        if self._account is None:
-            return None
-        account = await self._service.accounts.find(self._account)
-        if account is None or "read" not in account.may:
+        account = await self._service.login.may_still(self._account)
+        if account is None:
             self._account = None
             return None
         named = await self._service.catalogue.read_by(account.name)
