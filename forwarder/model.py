@@ -12,6 +12,7 @@ import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from enum import IntEnum
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
@@ -121,11 +122,19 @@ class ServiceLocation(NamedTuple):
     literals: tuple[Endpoint, ...] = ()
 
 
+SHA256 = 1
+"""The one `ContentDigest.algorithm` there is."""
+
+
 class ContentDigest(NamedTuple):
     """SHA-256 (algorithm 1) over the exact octets of the `all` view (5.0)."""
 
     algorithm: int
     value: bytes
+
+
+FOLLOWED, SHARED, RESENT, COPIED = 1, 2, 3, 4
+"""`Hop.how` (5.0): a redirect followed, one key for several, passed on to one, a copy in a store of the forwarder's."""
 
 
 class Hop(NamedTuple):
@@ -202,13 +211,26 @@ class Notification(NamedTuple):
         literals = self.storeclear.literals or (self.storessl.literals if self.storessl else ())
         return str(literals[0]) if literals else ""
 
+    @property
+    def shared(self) -> bool:
+        """Whether others hold its key too: then silencing it would end the repeats they depend on (5.3)."""
+        return any(hop.how == SHARED for hop in self.trace)
+
+
+class RedirectKind(IntEnum):
+    """copy: beside what the agent took itself (code 3)."""
+
+    permanent = 0
+    temporary = 1
+    copy = 2
+
 
 class Redirect(NamedTuple):
-    """ "Not here: notify this instead" (5.2). kind 0 permanent, 1 temporary, 2 copy."""
+    """ "Not here: notify this instead" (5.2)."""
 
     mailbox: Mailbox
     rna: ServiceLocation | None = None
-    kind: int = 1
+    kind: int = RedirectKind.temporary
     ttl: int | None = None
     token: bytes | None = None
 
@@ -224,6 +246,10 @@ class Outcome(NamedTuple):
     retryafter: int | None = None
     retransmit: int | None = None
     text: str = ""
+
+
+FEATURES = frozenset({"results", "redirect", "moved", "trace", "digest", "sig", "origin", "durable"})
+"""The extensions that we understand, and tell our peers (5.0)."""
 
 
 class Peer(NamedTuple):

@@ -17,7 +17,7 @@ import trio
 import trio.testing
 
 from forwarder.laws import MAX_TEXT, unlawful
-from forwarder.model import Kind, Mailbox, Notification, Peer, Route, ServiceLocation, parse_mailbox
+from forwarder.model import FEATURES, Kind, Mailbox, Notification, Peer, Route, ServiceLocation, parse_mailbox
 from forwarder.plugin import (
     Again,
     Case,
@@ -37,7 +37,7 @@ from forwarder.plugin import (
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 KEY = bytes(range(16))
-EXTENDED = frozenset({"results", "redirect", "moved", "trace", "digest"})  # what a store of today says it knows
+EXTENDED = FEATURES  # what a store of today says it knows
 PLANS, WITHIN = 1000, 0.05  # so many plans, seconds
 SLICE = 64 << 10
 

@@ -37,7 +37,6 @@ from forwarder.wire.outcome import (
 )
 
 NOTHING: Fresh = {}
-SHARED_HOP = 2
 COLD_ROUNDS = 16
 LIMITED = Outcome(BUSY, retryafter=300, text="too many notifications from this address")
 IN_FLIGHT = Outcome(BUSY, retryafter=300)
@@ -101,7 +100,7 @@ class Dispatcher:
             self._impatient.pop(turn, None)
             failed = False
             if not extended:
-                shared = any(hop.how == SHARED_HOP for n in notifications for hop in n.trace)
+                shared = any(notification.shared for notification in notifications)
                 failed = legacy_error(outcomes, shared=shared)
                 if failed and len(items) > 1:
                     self._keep_untold(items, outcomes)

@@ -14,7 +14,6 @@ from typing import Any
 import trio
 
 from forwarder.agent.item import Item
-from forwarder.agent.routes import SHARED
 from forwarder.agent.tick import Tick
 from forwarder.model import Mailbox, Notification, Outcome, Peer, parse_mailbox
 from forwarder.plugin import Again, Case, Log, PeerError, Plan, Pull, Work
@@ -155,7 +154,7 @@ class Errands:
             state["unpin"],
             state["max_size"],
             state["keep"],
-            shared=any(hop.how == SHARED for hop in notification.trace),
+            shared=notification.shared,
         )
         outcome = await self._puller.pull(order)
         self.pulled(order.address, debt.accepted)

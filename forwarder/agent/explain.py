@@ -8,12 +8,11 @@ from datetime import datetime
 
 from forwarder.agent.decide import Decider, Decision, at_rest
 from forwarder.agent.routes import Cold, Entry, Expansion, Routes
-from forwarder.model import Mailbox, Notification, Outcome, Peer, Route
+from forwarder.model import FEATURES, Mailbox, Notification, Outcome, Peer, Route
 from forwarder.plugin import Case, Plan, Pull, Resend, Step, Work
 from forwarder.ports import Answer, Found
 from forwarder.wire.outcome import DEFERRED
 
-TODAY = frozenset({"results", "redirect", "moved", "trace", "digest", "sig", "origin", "durable"})
 ROUNDS = 16
 
 Answers = dict[Mailbox, Answer]
@@ -52,7 +51,7 @@ class Explainer:
         route = answer.route if isinstance(answer, Found) else None
         stores = [
             await self._meet(peer, features, notification, at, fresh)
-            for peer, features in (("today", TODAY), ("2004", frozenset[str]()))
+            for peer, features in (("today", FEATURES), ("2004", frozenset[str]()))
         ]
         return Explanation(answer, route, tuple(stores))
 

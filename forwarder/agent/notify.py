@@ -8,12 +8,11 @@ import trio
 
 from forwarder.agent.dispatch import Dispatcher
 from forwarder.agent.links import Links
-from forwarder.model import Mailbox, Outcome, Peer
+from forwarder.model import FEATURES, Mailbox, Outcome, Peer
 from forwarder.plugin import PeerError
 from forwarder.ports import Addresses, Proven
 
 PATIENCE = 60.0
-UNDERSTOOD = frozenset({"results", "moved", "trace", "digest", "origin", "durable"})
 
 
 class OwnNotifier:
@@ -24,7 +23,7 @@ class OwnNotifier:
         self._links = links
         self._addresses = addresses
         self._peers = {
-            redirect: Peer("127.0.0.1", name=name, features=UNDERSTOOD | {"redirect"} if redirect else UNDERSTOOD)
+            redirect: Peer("127.0.0.1", name=name, features=FEATURES if redirect else FEATURES - {"redirect"})
             for redirect in (False, True)
         }
 

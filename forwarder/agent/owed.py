@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from enum import IntEnum
 from typing import NamedTuple
 
-from forwarder.agent.routes import RESENT, SHARED, Leg
-from forwarder.model import Mailbox, Notification, Outcome, parse_mailbox
+from forwarder.agent.routes import Leg
+from forwarder.model import RESENT, SHARED, Mailbox, Notification, Outcome, parse_mailbox
 from forwarder.ports import Debt
 
 DAILY = 86400.0

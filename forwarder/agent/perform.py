@@ -16,9 +16,19 @@ from forwarder.agent.courier import Courier
 from forwarder.agent.item import SOON, Item, from_failure
 from forwarder.agent.links import Links
 from forwarder.agent.repeats import FRESH, Repeats, Taken, hops_of
-from forwarder.agent.routes import RESENT, SHARED, Cold, Entry, Expansion, Fresh, Leg, Routes
+from forwarder.agent.routes import Cold, Entry, Expansion, Fresh, Leg, Routes
 from forwarder.agent.tick import Tick
-from forwarder.model import Endpoint, Mailbox, Notification, Outcome, Redirect
+from forwarder.model import (
+    FOLLOWED,
+    RESENT,
+    SHARED,
+    Endpoint,
+    Mailbox,
+    Notification,
+    Outcome,
+    Redirect,
+    RedirectKind,
+)
 from forwarder.plugin import Decline, Defer, Deposit, Hold, PeerError, Plan, Pull, Refuse, Resend, Step, Tell, Work
 from forwarder.ports import Arrival, Clock, Debt, Inbox, Ledger, Proven
 from forwarder.wire.notification import MalformedPDU, decode_notification, splice
@@ -37,9 +47,6 @@ from forwarder.wire.outcome import (
 STATELESS = 45.0
 PER_HOP = 5.0
 TOO_MUCH = Outcome(REFUSED, text="it carries too much that we do not know")
-PERMANENT, TEMPORARY, COPY = 0, 1, 2
-FOLLOWED = 1
-"""`how` of the Hop for a redirect that we followed (5.0)."""
 NOWHERE = Expansion(())
 
 Inner = Callable[[bytes, Callable[[Outcome], None]], None]
@@ -117,7 +124,8 @@ class Performer:
         elif type(step) is Work:
             self._owe(item, self._courier.work_debt(item, step), once=True)
         elif type(step) is Tell:
-            item.end(Outcome(REDIRECTED, _redirects(step, PERMANENT if step.permanent else TEMPORARY)))
+            kind = RedirectKind.permanent if step.permanent else RedirectKind.temporary
+            item.end(Outcome(REDIRECTED, _redirects(step, kind)))
         elif type(step) is Refuse:
             item.end(Outcome(step.code, text=step.text))
         elif type(step) is Defer:
@@ -307,7 +315,7 @@ def _beside_each_other(item: Item, deeds: list[tuple[Step, Expansion]]) -> list[
     """The item has as many parts as deeds; a Tell among them is none, it goes with the answer."""
     for deed in deeds:
         if type(deed[0]) is Tell:
-            item.moved = _redirects(deed[0], COPY)
+            item.moved = _redirects(deed[0], RedirectKind.copy)
     others = [deed for deed in deeds if type(deed[0]) is not Tell]
     item.split(len(others))
     return others
@@ -320,7 +328,7 @@ def _patience(notification: Notification) -> float:
     return max(PER_HOP, STATELESS - PER_HOP * hops_of(notification))
 
 
-def _redirects(tell: Tell, kind: int) -> tuple[Redirect, ...]:
+def _redirects(tell: Tell, kind: RedirectKind) -> tuple[Redirect, ...]:
     ttl = int(tell.ttl.total_seconds()) if tell.ttl is not None else None
     tokens = tell.tokens or (b"",) * len(tell.to)
     return tuple(

@@ -23,7 +23,6 @@ from forwarder.wire.outcome import ACCEPTED, DEFERRED, LOOP, NOUSER, REFUSED
 ENTRIES = 100_000
 NESTED_TRUSTED = 1.0
 PLAIN_FORWARD = "rewrite_resend"
-RESENT, SHARED = 3, 2
 
 Fresh = Mapping[Mailbox, Answer]
 Path = tuple[Mailbox, ...]

@@ -12,7 +12,7 @@ from forwarder.model import Notification, handle
 from forwarder.plugin import PeerError
 from forwarder.reader.desk import Desk, Refreshed
 from forwarder.reader.notebook import Item
-from forwarder.reader.stores import is_shared, notification_of
+from forwarder.reader.stores import notification_of
 
 COLUMNS = ("n", "from", "to", "date", "size", "subject", "marks")
 
@@ -48,7 +48,7 @@ def describe(item: Item) -> dict[str, Any]:
         "original": str(notification.original) if notification and notification.original else None,
         "date": when(item.date),
         "size": item.size,
-        "shared": is_shared(notification),
+        "shared": notification is not None and notification.shared,
         "signature": _signature(item, notification),
         "claims": {
             "from": str(notification.claimedfrom) if notification and notification.claimedfrom else None,

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import structlog
 import trio
 
-from forwarder.model import Endpoint
+from forwarder.model import FEATURES, Endpoint
 from forwarder.net.channel import Channel
 from forwarder.net.tls import Trust, note_fall_back, secured, system_trust
 from forwarder.plugin import PeerError
@@ -23,7 +23,6 @@ from forwarder.wire.session import NEED_DATA, RNASP, ClientSession, State
 ANSWER = 60.0
 IDLE = 50.0
 CLOCK = 1.0
-OFFERED = frozenset({"results", "moved", "trace", "digest", "sig", "origin", "durable"})
 
 Dial = Callable[[Endpoint], Awaitable[trio.SocketStream]]
 Done = Callable[[Heard], None]
@@ -87,7 +86,7 @@ class Pool:
         self._awake = trio.Event()
         self._now = 0.0
         self._offer = {
-            redirect: encode_capabilities(Capabilities(1, OFFERED | {"redirect"} if redirect else OFFERED, name))
+            redirect: encode_capabilities(Capabilities(1, FEATURES if redirect else FEATURES - {"redirect"}, name))
             for redirect in (False, True)
         }
 

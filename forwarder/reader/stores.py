@@ -14,7 +14,7 @@ from functools import partial
 
 import trio
 
-from forwarder.model import ContentDigest, Notification
+from forwarder.model import SHA256, ContentDigest, Notification
 from forwarder.plugin import PeerError
 from forwarder.ports import Gone, NoService
 from forwarder.reader.calls import Calls, Refused, Talk, expect, twice
@@ -25,9 +25,6 @@ from forwarder.wire.notification import decode_notification
 
 SLICE = 1 << 20
 """Octets asked for in one Retrieve (protocol 2)."""
-SHARED = 2
-"""Hop `how` (protocol 5.0): several people hold this key."""
-SHA256 = 1
 FETCH_SECONDS, SLOWEST = 300.0, 32 << 10
 AT_ONCE = 8
 """Stores spoken to at the same time."""
@@ -46,10 +43,6 @@ class WrongDigest(PeerError):
 def notification_of(item: Item) -> Notification | None:
     """None for an item of a list, which has only its key. Raises MalformedPDU if the notebook was tampered with."""
     return None if item.octets is None else decode_notification(item.octets)
-
-
-def is_shared(notification: Notification | None) -> bool:
-    return notification is not None and any(hop.how == SHARED for hop in notification.trace)
 
 
 class Stores:
@@ -113,7 +106,7 @@ class Stores:
                 for item in dict.fromkeys(missing):
                     nursery.start_soon(self._check, gate, item, dead)
                 for item in self._notebook.items():
-                    if not item.silenced and not is_shared(notification_of(item)):
+                    if not item.silenced and not _shared(item):
                         nursery.start_soon(self._silence, gate, item, dead)
         return dead
 
@@ -164,6 +157,11 @@ class Stores:
                 broke_at = offset
         _verify(notification.digest if notification else None, hashed.digest())
         return offset
+
+
+def _shared(item: Item) -> bool:
+    notification = notification_of(item)
+    return notification is not None and notification.shared
 
 
 async def _slice(talk: Talk, item: Item, offset: int, limit: int) -> tuple[bytes, bool]:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Mapping
 
 import structlog
 
-from forwarder.model import ContentDigest, Peer, handle, parse_mailbox
+from forwarder.model import SHA256, ContentDigest, Peer, handle, parse_mailbox
 from forwarder.ports import Accounts, Addresses, Conversation
 from forwarder.services.login import Login
 from forwarder.services.misses import Misses
@@ -22,7 +22,6 @@ from forwarder.services.withdrawn import Withdrawn
 from forwarder.storage.keys import Held, text
 from forwarder.storage.message_rows import unpack_ranges
 from forwarder.storage.messages import StoredMessages
-from forwarder.store.letters import SHA256
 from forwarder.store.machine import Read
 from forwarder.store.views import Range, pieces
 from forwarder.wire.msrap import (

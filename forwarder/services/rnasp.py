@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from forwarder.agent.dispatch import Dispatcher
-from forwarder.model import Outcome, Peer
+from forwarder.model import FEATURES, Outcome, Peer
 from forwarder.wire.rnasp import Capabilities, Notify, NotifyAnswer, Response, Status
 
-UNDERSTOOD = frozenset({"results", "redirect", "moved", "trace", "digest", "sig", "origin", "durable"})
 RECEIVED = Response(False, Status.noerror, NotifyAnswer())
 FAILED = Response(True, Status.errorinternalproblem)
 
@@ -21,7 +20,7 @@ class Rnasp:
 
     def __init__(self, dispatcher: Dispatcher, *, name: str) -> None:
         self._dispatcher = dispatcher
-        self._ours = Capabilities(1, UNDERSTOOD, name)
+        self._ours = Capabilities(1, FEATURES, name)
 
     def receive(self, command: Notify, peer: Peer, answer: Callable[[Response], None], /) -> None:
         capabilities = command.capabilities

@@ -8,12 +8,21 @@ from __future__ import annotations
 
 import hashlib
 
-from forwarder.model import KEY_OCTETS, ContentDigest, Hop, Mailbox, Notification, Origin, ServiceLocation, Signature
+from forwarder.model import (
+    KEY_OCTETS,
+    SHA256,
+    ContentDigest,
+    Hop,
+    Mailbox,
+    Notification,
+    Origin,
+    ServiceLocation,
+    Signature,
+)
 from forwarder.ports import Due
 from forwarder.signature import ED25519, SigningKey, sign
 from forwarder.wire.notification import decode_notification, encode_notification
 
-SHA256 = 1
 _NOBODY = Mailbox("-", "invalid")
 _NOWHERE = ServiceLocation()
 HANDLE_OCTETS = 6

@@ -13,15 +13,14 @@ from collections.abc import Callable
 import structlog
 import trio
 
-from forwarder.model import Hop, Mailbox, Notification, Outcome, handle
+from forwarder.model import COPIED, SHA256, Hop, Mailbox, Notification, Outcome, handle
 from forwarder.plugin import PeerError
 from forwarder.ports import BodySize, Clock, Copies, Copy, Gone, Owed, PullOrder, Sources, Upload
-from forwarder.store.letters import SHA256, copied
+from forwarder.store.letters import copied
 from forwarder.store.sending import sleep_until
 from forwarder.wire.notification import decode_notification, encode_notification
 from forwarder.wire.outcome import ACCEPTED, BUSY, DUPLICATE, EXPIRED, LOOP, REFUSED
 
-HOP_COPY = 4
 ALIKE = 3
 ALIKE_SECONDS = 86400
 DEBTS_AT_ONCE = 8
@@ -123,7 +122,7 @@ class Pulling:
         letter = copied(
             notification,
             order.address,
-            self._hop(order.address, HOP_COPY),
+            self._hop(order.address, COPIED),
             *(upload.size, upload.sha256, upload.claimed, ends),
         )
         return Copy(

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from forwarder.model import Mailbox, Redirect
+from forwarder.model import Mailbox, Redirect, RedirectKind
 from forwarder.store.machine import WEEK
 
-PERMANENT = 0
 REMEMBERED = 10_000
 
 Place = tuple[Mailbox, str | None]
@@ -27,7 +26,7 @@ class Redirects:
 
     def learn(self, recipient: Mailbox, rna: str | None, redirects: Sequence[Redirect], now: float) -> None:
         """Nothing where one of them is not permanent."""
-        times = [redirect.ttl or 0 for redirect in redirects if redirect.kind == PERMANENT]
+        times = [redirect.ttl or 0 for redirect in redirects if redirect.kind == RedirectKind.permanent]
         seconds = min(times, default=0)
         if len(times) < len(redirects) or not seconds:
             return

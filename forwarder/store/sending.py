@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 import structlog
 import trio
 
-from forwarder.model import Outcome, Redirect, handle
+from forwarder.model import Outcome, Redirect, RedirectKind, handle
 from forwarder.plugin import PeerError
 from forwarder.ports import Child, Clock, Due, Locator, Messages, NoService, Notifier, Proven, UserRecord, Verdict
 from forwarder.signature import SigningKey
@@ -31,8 +31,6 @@ LATE = 0.01
 ATTEMPT_SECONDS = 180.0
 """Look-ups, connecting and the answer have deadlines of their own; this bounds their sum."""
 PAUSE_AFTER_FAULT = 300.0
-COPY = 2
-"""The kind of a redirect that comes beside what the agent kept (code 3)."""
 
 log = structlog.get_logger("forwarder.store")
 
@@ -161,7 +159,8 @@ class Sending:
         code = outcome.code
         match codes.code_class(code):
             case codes.TAKEN:
-                if copies := tuple(r for r in outcome.redirects if code == codes.MOVED and r.kind == COPY):
+                copies = [r for r in outcome.redirects if r.kind == RedirectKind.copy]
+                if code == codes.MOVED and copies:
                     await self._follow(due, outcome, copies, keep=True)
                 return Verdict(Event.taken, outcome.retransmit, code, self._jitter())
             case codes.REDIRECT:
