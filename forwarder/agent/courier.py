@@ -79,6 +79,7 @@ class Courier:
         self._woken = trio.Event()
         self.inner: Callable[[bytes, Ended], None] = _nobody_inside
         self.log_end: Callable[[Debt, str, Outcome], None] = _unlogged
+        self.pull_ended: Callable[[int], None] = _uncounted
 
     # -- rows for new debts
 
@@ -307,6 +308,7 @@ class Courier:
         self._finals[number] = outcome
 
     def _errand_ended(self, debt: Debt, outcome: Outcome) -> None:
+        self.pull_ended(debt.number)
         self.log_end(debt, "", outcome)
         if code_class(outcome.code) == 3:
             self._keep_final(debt.number, outcome)
@@ -355,8 +357,9 @@ class Courier:
             self._write(owed)
             return
         except PeerError:
+            tomorrow = self._clock() + DAILY
             for member in members:
-                member.due = self._clock() + DAILY
+                member.due = tomorrow if tomorrow < owed.repeats_end else 0.0  # a store that nobody finds ends too
                 self._settle(owed, member)
             return
         self._ready.extend((owed, member) for member in members if member in owed.members)
@@ -389,6 +392,10 @@ def _final(owed: Owed) -> Outcome:
 
 def _nobody_inside(octets: bytes, ended: Ended) -> None:
     raise AssertionError("the dispatcher was not wired to the courier")
+
+
+def _uncounted(number: int) -> None:
+    """Until somebody counts the pulls that wait."""
 
 
 def _unlogged(debt: Debt, target: str, outcome: Outcome) -> None:

@@ -15,7 +15,7 @@ import trio
 from forwarder.agent.decide import Decider, at_rest
 from forwarder.agent.expects import expected
 from forwarder.agent.item import SOON, Item
-from forwarder.agent.limits import SubmitterLimit
+from forwarder.agent.limits import Struck, SubmitterLimit, unheard
 from forwarder.agent.perform import Performer
 from forwarder.agent.repeats import Repeats
 from forwarder.agent.routes import Cold, Entry, Fresh, Routes
@@ -32,13 +32,13 @@ from forwarder.wire.outcome import (
     EXPIRED,
     REFUSED,
     TEMPORARY,
+    TOOMANYHOPS,
     code_class,
     legacy_error,
 )
 
 NOTHING: Fresh = {}
 COLD_ROUNDS = 16
-LIMITED = Outcome(BUSY, retryafter=300, text="too many notifications from this address")
 IN_FLIGHT = Outcome(BUSY, retryafter=300)
 OURSELVES = Peer("127.0.0.1", features=frozenset({"results"}), inner=True)
 
@@ -64,6 +64,7 @@ class Dispatcher:
         log: Log,
         *,
         literals: bool,
+        struck: Struck = unheard,
     ) -> None:
         self._limit = limit
         self._routes = routes
@@ -78,6 +79,7 @@ class Dispatcher:
         self._clock = clock
         self._log = log
         self._literals = literals
+        self._struck = struck
         self._cold: list[tuple[Item, Cold]] = []
         self._impatient: dict[Turn, None] = {}
         self._hurried = trio.Event()
@@ -108,14 +110,15 @@ class Dispatcher:
 
         turn = Turn(peer, len(notifications), folded)
         self.received += len(notifications)
-        if not self._limit.allows(peer.address, len(notifications)):
-            for index in range(len(notifications)):
-                turn.settle(index, LIMITED)
+        refused = self._limit.refused(peer.address, notifications)
+        for index, limit in refused.items():
+            turn.settle(index, Outcome(BUSY, retryafter=300, text=f"over the limit {limit}"))
+        if len(refused) == len(notifications):
             return
         at, settle = datetime.fromtimestamp(self._clock(), UTC), self._settle
         for index, notification in enumerate(notifications):
             items.append(Item(notification, peer, at, settle, turn, index))
-        for item in items:
+        for item in items if not refused else [item for item in items if item.index not in refused]:
             cold = self._try(item, NOTHING)
             if cold is not None:
                 self._thaw_later(item, cold)
@@ -188,6 +191,8 @@ class Dispatcher:
         if notification.expires is not None and notification.expires <= item.at.timestamp():
             return Outcome(EXPIRED)
         if loop := self._repeats.loop(notification, entry.folded):
+            if loop.code == TOOMANYHOPS:
+                self._struck("hops", item.peer.address)
             return loop
         if route.expects and not expected(route, notification):
             return Outcome(REFUSED, text="not a forward that this address expects")
@@ -206,8 +211,10 @@ class Dispatcher:
         """True: the item has ended, or waits for a screen that asks the network."""
         verdict = self._screens.judge(case)
         if isinstance(verdict, Ask):
-            self._nursery.start_soon(self._ask, item, case)
-            return True
+            if item.peer.inner or self._limit.may_ask(item.peer.address):
+                self._nursery.start_soon(self._ask, item, case)
+                return True
+            verdict = Defer(BUSY)
         return self._judged(item, verdict)
 
     async def _ask(self, item: Item, case: Case) -> None:

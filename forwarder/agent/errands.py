@@ -17,10 +17,11 @@ from forwarder.agent.item import Item
 from forwarder.agent.tick import Tick
 from forwarder.model import Mailbox, Notification, Outcome, Peer, parse_mailbox
 from forwarder.plugin import Again, Case, Log, PeerError, Plan, Pull, Work
-from forwarder.ports import Addresses, Clock, Debt, Ledger, Puller, PullOrder, Strategies
+from forwarder.ports import Addresses, Clock, Debt, Ledger, NoService, Puller, PullOrder, Strategies
 from forwarder.wire.outcome import ACCEPTED, DEFERRED, DUPLICATE, REFUSED, code_class
 
 PULLS_AT_ONCE = 20
+A_DAY = 86400
 Ended = Callable[[Debt, Outcome], None]
 Perform = Callable[[Case, Plan, str, int, Callable[[Outcome], None]], None]
 
@@ -139,6 +140,8 @@ class Errands:
                 return await attempt(debt, notification, state)
         except PeerError as error:
             self._log.info("errand put off", kind=debt.kind, entry=debt.entry, error=str(error))
+            if isinstance(error, NoService) and error.kind == "baddomain":  # protocol 4: at most once a day
+                return Outcome(DEFERRED, retryafter=A_DAY), 0.0
         except Exception as error:
             self._log.info("errand failed", kind=debt.kind, entry=debt.entry, error=f"{type(error).__name__}: {error}")
         return Outcome(DEFERRED), 0.0

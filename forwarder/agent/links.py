@@ -15,10 +15,11 @@ from dataclasses import dataclass
 
 import trio
 
+from forwarder.agent.limits import Struck, unheard
 from forwarder.agent.tick import Tick
 from forwarder.model import Mailbox, Outcome
 from forwarder.plugin import PeerError
-from forwarder.ports import Agent, Heard, Locator, Lost, Proven, Results, Sessions, Status2004
+from forwarder.ports import Agent, Heard, Locator, Lost, NoService, Proven, Results, Sessions, Status2004
 
 BATCH_ITEMS = 100
 BATCH_OCTETS = 512 * 1024
@@ -30,6 +31,7 @@ SIDE_SESSIONS = 16
 QUEUE = 50_000
 TWICE_A_QUICK = QUICK / 2
 LINKS = 10_000
+FORBIDDEN = 1_000
 
 Told = Callable[[Outcome | PeerError], None]
 
@@ -227,7 +229,9 @@ class Links:
         self._at_hand: dict[tuple[str, bool], Link] = {}
         self._locating: dict[str, list[tuple[Outgoing, bool]]] = {}
         self._busy = trio.Event()
-        self.struck = 0
+        self.struck: Struck = unheard
+        self.forbidden: dict[str, str] = {}
+        """Domains of our targets whose agent is where we must not connect to, and why: for `status`."""
 
     def offer(
         self,
@@ -269,8 +273,8 @@ class Links:
             waiting.append((item, redirect))
 
     def _strike(self, item: Outgoing) -> None:
-        self.struck += 1
-        self._tick.soon(lambda: item.tell(QueueFull("too much waits for this agent")))
+        self.struck("agent queue", item.target.domain)
+        self._tick.soon(lambda: item.tell(QueueFull("over the limit agent queue")))
 
     async def _locate(self, domain: str) -> None:
         failure: PeerError = PeerError("not located")
@@ -280,11 +284,19 @@ class Links:
         except PeerError as error:
             failure = error
         finally:
+            self._note(domain, failure if agent is None else None)
             for item, redirect in self._locating.pop(domain):
                 if agent is not None:
                     self._put(self._link(agent, redirect), item)
                 else:
                     item.tell(failure)
+
+    def _note(self, domain: str, failure: PeerError | None) -> None:
+        if isinstance(failure, NoService) and failure.kind == "forbidden":
+            if len(self.forbidden) < FORBIDDEN:
+                self.forbidden[domain] = str(failure)
+        elif self.forbidden:
+            self.forbidden.pop(domain, None)
 
     def _link(self, agent: Agent, redirect: bool) -> Link:
         link = self._links.get((agent, redirect))

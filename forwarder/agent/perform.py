@@ -14,6 +14,7 @@ from datetime import datetime
 
 from forwarder.agent.courier import Courier
 from forwarder.agent.item import SOON, Item, from_failure
+from forwarder.agent.limits import Pending, PullLimit, Struck, network, unheard
 from forwarder.agent.links import Links
 from forwarder.agent.repeats import FRESH, Repeats, Taken, hops_of
 from forwarder.agent.routes import Cold, Entry, Expansion, Fresh, Leg, Routes
@@ -37,6 +38,7 @@ from forwarder.wire.outcome import (
     DEFERRED,
     DUPLICATE,
     HELD,
+    OVERQUOTA,
     REDIRECTED,
     REFUSED,
     UNVERIFIED,
@@ -48,6 +50,8 @@ STATELESS = 45.0
 PER_HOP = 5.0
 TOO_MUCH = Outcome(REFUSED, text="it carries too much that we do not know")
 NOWHERE = Expansion(())
+FULL = 3600
+"""Seconds that a store is told to wait while too many pulls wait."""
 
 Inner = Callable[[bytes, Callable[[Outcome], None]], None]
 
@@ -68,6 +72,8 @@ class Performer:
         inner: Inner,
         *,
         redirect_require_tls: bool = False,
+        pulls: PullLimit | None = None,
+        struck: Struck = unheard,
     ) -> None:
         self._routes = routes
         self._links = links
@@ -79,6 +85,8 @@ class Performer:
         self._clock = clock
         self._inner = inner
         self._redirect_require_tls = redirect_require_tls
+        self._pulls = pulls
+        self._struck = struck
         self._debts: list[tuple[Debt, Item]] = []
         self._arrivals: list[tuple[Arrival, Item]] = []
 
@@ -138,6 +146,8 @@ class Performer:
 
     def _resend(self, item: Item, step: Resend, expansion: Expansion) -> None:
         if expansion.refusal is not None:
+            if expansion.limit:
+                self._struck(expansion.limit, str(item.notification.recipient))
             item.end(expansion.refusal)
         elif not expansion.legs:
             item.end(Outcome(REFUSED))
@@ -226,6 +236,11 @@ class Performer:
         assert item.identity is not None
         taken = self._repeats.taken(item.identity)
         if taken is None or not taken.debt:
+            if debt.kind == "pull" and self._pulls is not None:
+                pending, limits = _pending(debt, item), item.entry.route.limits if item.entry is not None else {}
+                if limit := self._pulls.enter(pending, item.peer.address, limits):
+                    item.end(Outcome(OVERQUOTA, retryafter=FULL, text=f"over the limit {limit}"))
+                    return
             self._debts.append((debt, item))
             if len(self._debts) == 1:
                 self._tick.soon(self._accept)
@@ -245,11 +260,15 @@ class Performer:
 
         def done(result: Sequence[int] | Exception) -> None:
             if isinstance(result, Exception):
-                for _, item in waiting:
+                for debt, item in waiting:
+                    if debt.kind == "pull" and self._pulls is not None:
+                        self._pulls.leave(_pending(debt, item))
                     item.end(SOON)
                 return
             for number, (debt, item) in zip(result, waiting, strict=True):
                 assert item.identity is not None
+                if debt.kind == "pull" and self._pulls is not None:
+                    self._pulls.accepted(number, _pending(debt, item))
                 self._repeats.saw(item.identity, number)
                 self._courier.take(debt._replace(number=number), item.notification, item.entry)
                 item.end(Outcome(ACCEPTED))
@@ -319,6 +338,11 @@ def _beside_each_other(item: Item, deeds: list[tuple[Step, Expansion]]) -> list[
     others = [deed for deed in deeds if type(deed[0]) is not Tell]
     item.split(len(others))
     return others
+
+
+def _pending(debt: Debt, item: Item) -> Pending:
+    brought = "" if item.peer.inner else network(item.peer.address)
+    return Pending(debt.entry, debt.store, item.notification.sender, brought)
 
 
 def _patience(notification: Notification) -> float:

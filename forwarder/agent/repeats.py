@@ -11,6 +11,7 @@ import hmac
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from forwarder.agent.limits import Struck, unheard
 from forwarder.model import Mailbox, Notification, Outcome
 from forwarder.ports import Clock, Sight
 from forwarder.wire.outcome import LOOP, TOOMANYHOPS
@@ -49,6 +50,7 @@ class Repeats:
         self._hops = hops
         self._most = remembered
         self._clock = clock
+        self.struck: Struck = unheard
         self._taken: dict[int, Taken] = {}
         self._untold: dict[Identity, tuple[float, Outcome]] = {}
         self.under_way: set[Identity] = set()
@@ -63,7 +65,7 @@ class Repeats:
         if notification.hops is None and not notification.trace:
             return None
         if hops_of(notification) + 1 > self._hops:
-            return Outcome(TOOMANYHOPS)
+            return Outcome(TOOMANYHOPS, text="over the limit hops")
         ours = [hop.rcpt for hop in notification.trace if hop.by == self._name]
         return Outcome(LOOP) if ours and self.mark(mailbox) in ours else None
 
@@ -92,6 +94,7 @@ class Repeats:
         self._taken[short] = Taken(debt, now, before.kept) if debt else Taken(before.debt, before.owed, now)
         if self._most and len(self._taken) > self._most:
             del self._taken[next(iter(self._taken))]
+            self.struck("remembered", "")
 
     def recall(self, sights: Iterable[Sight]) -> None:
         """At start: the durable rows, oldest first."""

@@ -48,6 +48,8 @@ class Expansion(NamedTuple):
 
     legs: tuple[Leg, ...]
     refusal: Outcome | None = None
+    limit: str = ""
+    """The one of [limits] that struck."""
 
 
 class _Kept(NamedTuple):
@@ -220,8 +222,9 @@ class Routes:
         if walk.circle:
             return Expansion((), Outcome(LOOP, text="its targets lead back to it"))
         most = route.limits.get("targets", self._targets)
-        if most and len(walk.found) > most:
-            return Expansion((), Outcome(DEFERRED, retryafter=86400, text="too many targets"))
+        limit = "depth" if walk.too_deep else "targets" if most and len(walk.found) > most else ""
+        if limit:
+            return Expansion((), Outcome(DEFERRED, retryafter=86400, text=f"over the limit {limit}"), limit)
         legs = [
             Leg(mailbox, recipient_tlv(mailbox), self._addresses.hosted(mailbox.domain), tuple(paths))
             for mailbox, paths in walk.found.values()
@@ -238,6 +241,7 @@ class _Walk:
         self._depth = depth
         self.cold: set[Mailbox] = set()
         self.circle = False
+        self.too_deep = False
         self.nested = False
         self.found: dict[Mailbox, tuple[Mailbox, list[Path]]] = {}
 
@@ -255,8 +259,10 @@ class _Walk:
             self.cold.add(mailbox)
             return
         address = answer.route.address if isinstance(answer, Found) else mailbox.folded
-        if address in path or len(path) > self._depth:
+        if address in path:
             self.circle = True
+        elif len(path) > self._depth:
+            self.too_deep = True
         elif isinstance(answer, Found) and _plain(answer.route):
             self.down(answer.route.to, (*path, address))
         else:

@@ -19,7 +19,7 @@ from forwarder.agent.courier import Courier, Retry
 from forwarder.agent.decide import Decider
 from forwarder.agent.dispatch import Dispatcher
 from forwarder.agent.errands import Errands
-from forwarder.agent.limits import SubmitterLimit
+from forwarder.agent.limits import PullLimit, Strikes, SubmitterLimit
 from forwarder.agent.members import Members
 from forwarder.agent.notify import OwnNotifier
 from forwarder.agent.perform import Performer
@@ -104,6 +104,7 @@ class Node:
     sessions: Limits
     servers: Mapping[str, PduServer]
     certificates: Certificates | None
+    strikes: Strikes
 
 
 def build(
@@ -121,7 +122,10 @@ def build(
     """
     log: Log = structlog.get_logger("forwarder")
     files = _files(settings, plugins, clock)
-    way = reach(settings, nursery, own, log)
+    strikes = Strikes(log, time.monotonic)
+    submitters = SubmitterLimit(settings.limits.submitter_rate, settings.network.trusted, time.monotonic, strikes)
+    way = reach(settings, nursery, own, log, submitters, strikes)
+    state.inbox.struck = strikes
     repeats = Repeats(
         settings.node.name,
         state.secret,
@@ -129,14 +133,15 @@ def build(
         remembered=settings.limits.remembered,
         clock=clock,
     )
+    repeats.struck = strikes
     store = _store(settings, state, files, way, repeats, clock)
-    agent = _agent(settings, plugins, state, files, way, store, repeats, nursery, clock, log)
+    store.msrap.misses.struck = strikes
+    agent = _agent(settings, plugins, state, files, way, store, repeats, submitters, strikes, nursery, clock, log)
     sending = _sending(settings, state, files, way, agent, clock)
-    limits = Limits(sessions, settings.limits.sessions_per_address, agent.submitters.exempt)
+    limits = Limits(sessions, settings.limits.sessions_per_address, submitters.exempt, strikes)
     servers = _servers(settings, state, files, store, agent, limits, log)
-    return Node(
-        settings, plugins, state, files, way, store, agent, sending, limits, servers, _certificates(settings, log)
-    )
+    certificates = _certificates(settings, log)
+    return Node(settings, plugins, state, files, way, store, agent, sending, limits, servers, certificates, strikes)
 
 
 def _files(settings: Settings, plugins: Plugins, clock: Clock) -> Files:
@@ -149,7 +154,9 @@ def _files(settings: Settings, plugins: Plugins, clock: Clock) -> Files:
 def _store(settings: Settings, state: State, files: Files, way: Reach, repeats: Repeats, clock: Clock) -> Store:
     withdrawn = Withdrawn(state.messages, state.copies, lambda notification: sources.look(notification), clock)
     msrap = Msrap(state.messages, withdrawn, files.accounts, files.addresses, _clear_login(settings))
-    sources = StoreSources(way.locator, way.dialer.connect, time.monotonic, files.naming.ours, msrap, way.trust)
+    sources = StoreSources(
+        way.locator, way.dialer.connect, time.monotonic, files.naming.ours, msrap, way.trust, way.strangers
+    )
 
     def hop(mailbox: Mailbox, how: int) -> Hop:
         return Hop(settings.node.name, repeats.mark(mailbox.folded), int(clock()), how)
@@ -176,13 +183,15 @@ def _agent(
     way: Reach,
     store: Store,
     repeats: Repeats,
+    submitters: SubmitterLimit,
+    strikes: Strikes,
     nursery: trio.Nursery,
     clock: Clock,
     log: Log,
 ) -> Agent:
     name, limits = settings.node.name, settings.limits
     addresses, ledger, sources = files.addresses, state.ledger, store.sources
-    records = TextsOrOwn(files.own_keys, TextRecords(way.names))
+    records = TextsOrOwn(files.own_keys, TextRecords(way.names, strangers=way.strangers))
     strategies = InstalledStrategies(plugins, PluginSource(sources), way.connect, records, clock)
     routes = Routes(
         addresses, strategies, ledger, name=name, mark=repeats.mark, depth=limits.depth, targets=limits.targets
@@ -192,6 +201,8 @@ def _agent(
         nursery, way.tick, store.pulling, strategies, addresses, ledger, retry.wait, retry.give_up, clock, log
     )
     courier = Courier(way.links, ledger, repeats, addresses, sources, errands, retry, clock, name=name)
+    pulls = PullLimit(limits.waiting, limits.waiting_per_sender, submitters.exempt, strikes)
+    courier.pull_ended = pulls.ended
     performer = Performer(
         routes,
         way.links,
@@ -203,8 +214,9 @@ def _agent(
         clock,
         lambda octets, told: dispatcher.receive_inner(octets, told),
         redirect_require_tls=settings.network.redirect_require_tls,
+        pulls=pulls,
+        struck=strikes,
     )
-    submitters = SubmitterLimit(limits.submitter_rate, settings.network.trusted, time.monotonic)
     decider = Decider(routes, strategies)
     dispatcher = Dispatcher(
         submitters,
@@ -219,6 +231,7 @@ def _agent(
         clock,
         log,
         literals=settings.network.literals,
+        struck=strikes,
     )
     members = Members(routes, decider, courier, ledger, state.copies, sources, addresses, clock, log)
     courier.inner, errands.perform, errands.pulled = dispatcher.receive_inner, dispatcher.perform, members.pulled

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import trio
 
+from forwarder.agent.limits import Strangers, Struck, SubmitterLimit
 from forwarder.agent.links import Links
 from forwarder.agent.tick import Tick
 from forwarder.config.certificates import believe
 from forwarder.config.settings import Settings
 from forwarder.model import Endpoint
 from forwarder.net.address_filter import AddressFilter
+from forwarder.net.destinations import Destinations
 from forwarder.net.dial import Dialer
 from forwarder.net.locate import Locator
 from forwarder.net.resolve import Dns
@@ -33,6 +36,7 @@ class Reach:
     pool: Pool
     tick: Tick
     links: Links
+    strangers: Strangers
 
     async def connect(self, host: str, port: int) -> trio.SocketStream:
         """For plugins: a name or an address, and a port."""
@@ -40,16 +44,25 @@ class Reach:
         return await self.dialer.connect(endpoint)
 
 
-def reach(settings: Settings, nursery: trio.Nursery, own: Callable[[Endpoint], bool], log: Log) -> Reach:
+def reach(
+    settings: Settings,
+    nursery: trio.Nursery,
+    own: Callable[[Endpoint], bool],
+    log: Log,
+    submitters: SubmitterLimit,
+    struck: Struck,
+) -> Reach:
     """own: whether we listen there ourselves (protocol 8.3)."""
     address_filter = AddressFilter(settings.network.allow, own)
-    dialer = Dialer(address_filter)
+    dialer = Dialer(address_filter, Destinations(time.monotonic, struck), submitters.exempt)
     names = Dns(settings.resolve.nameservers, settings.resolve.zones)
     locator = _locator(settings, address_filter, names)
     trust = _trust(settings)
     pool = Pool(dialer.connect, nursery, name=settings.node.name, trust=trust)
     tick = Tick(lambda error: log.info("tick failed", error=str(error), exc_info=error))
-    return Reach(names, dialer, locator, trust, pool, tick, Links(locator, pool, tick, nursery))
+    links = Links(locator, pool, tick, nursery)
+    links.struck = struck
+    return Reach(names, dialer, locator, trust, pool, tick, links, Strangers(time.monotonic, struck))
 
 
 def _locator(settings: Settings, address_filter: AddressFilter, names: Dns) -> Locator:

@@ -122,6 +122,7 @@ async def _serve(node: Node, published: Published, doors: _Doors, signals: Signa
     verbs = Verbs(node, published, {name: [str(e) for e in ends] for name, ends in doors.bound.items() if ends})
     control = Control(node.settings.state, {**verbs.table(), **Upkeep(node, published).table()})
     trusted = AnswerRate(PER_SECOND, node.settings.network.trusted)
+    trusted.struck = node.strikes
     async with trio.open_nursery() as nursery:
         for name, server in node.servers.items():
             context = node.certificates.context if node.certificates else None

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 NETWORKS = 65536  # counted at once; beyond them counting begins anew
 
+Struck = Callable[[str, str], None]
 Verdict = Literal["answer", "slip", "drop"]
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -25,12 +26,17 @@ def network_of(address: str) -> str | bytes:
     return packed[12:15] if packed[:12] == bytes(10) + b"\xff\xff" else packed[:7]
 
 
+def unheard(name: str, who: str) -> None:
+    """Where nobody counts."""
+
+
 class AnswerRate:
     """Counts by whole seconds. per_second = 0: no limit. trusted: networks that have none."""
 
     def __init__(self, per_second: int, trusted: Sequence[Network] = ()) -> None:
         self._limit = per_second
         self._trusted = tuple(trusted)
+        self.struck: Struck = unheard
         self._second = 0
         self._counts: dict[str | bytes, int] = {}
         self._free: dict[str | bytes, bool] = {}
@@ -46,6 +52,7 @@ class AnswerRate:
         count = self._counts[network] = self._counts.get(network, 0) + 1
         if count <= self._limit or self._trusts(address):
             return "answer"
+        self.struck("dns answers", address)
         return "slip" if (count - self._limit) % 2 else "drop"
 
     def _trusts(self, address: str) -> bool:

@@ -18,6 +18,7 @@ from typing import Protocol as Shape
 
 import trio
 
+from forwarder.agent.limits import Struck, network, unheard
 from forwarder.model import Endpoint, Peer
 from forwarder.net.channel import Channel
 from forwarder.net.tls import serve_tls
@@ -34,6 +35,9 @@ does more is cut off."""
 OVERLOADED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
 
 
+NETWORK_SHARE = 0.25
+
+
 class Immediate(Shape):
     """A service that answers by callback, perhaps before `receive` returns."""
 
@@ -43,31 +47,48 @@ class Immediate(Shape):
 class Limits:
     """`[limits]` sessions and sessions_per_address, shared by all servers of the daemon; 0 = none."""
 
-    def __init__(self, sessions: int, per_address: int, exempt: Callable[[str], bool]) -> None:
+    def __init__(
+        self, sessions: int, per_address: int, exempt: Callable[[str], bool], struck: Struck = unheard
+    ) -> None:
         self.capacity = sessions
         self._per_address = per_address
         self._exempt = exempt
         self.open = 0
         self._by_address: Counter[str] = Counter()
-        self.struck: Counter[str] = Counter()
+        self._by_network: Counter[str] = Counter()
+        self.struck = struck
 
     def enter(self, address: str) -> bool:
         """False: over a cap, which is counted by its name."""
         if self.capacity and self.open >= self.capacity:
-            self.struck["sessions"] += 1
+            self.struck("sessions", address)
             return False
-        if self._per_address and self._by_address[address] >= self._per_address and not self._exempt(address):
-            self.struck["sessions_per_address"] += 1
+        if limit := self._struck_by(address):
+            self.struck(limit, address)
             return False
         self.open += 1
         self._by_address[address] += 1
+        self._by_network[network(address)] += 1
         return True
+
+    def _struck_by(self, address: str) -> str:
+        """A network may hold NETWORK_SHARE of all sessions: a /24 has more addresses than we have room."""
+        if not self._per_address or self._exempt(address):
+            return ""
+        if self._by_address[address] >= self._per_address:
+            return "sessions_per_address"
+        most = max(self._per_address, int(self.capacity * NETWORK_SHARE))
+        return "sessions of a network" if self.capacity and self._by_network[network(address)] >= most else ""
 
     def leave(self, address: str) -> None:
         self.open -= 1
         self._by_address[address] -= 1
         if not self._by_address[address]:
             del self._by_address[address]
+        net = network(address)
+        self._by_network[net] -= 1
+        if not self._by_network[net]:
+            del self._by_network[net]
 
 
 class _Session:
@@ -207,7 +228,10 @@ class PduServer:
                 session.since = self.now
             session.wire.receive_data(data)
             self.pump(session)
-            return session.wire.held <= most and session.channel.unsent <= SENT_AHEAD
+            if session.wire.held <= most and session.channel.unsent <= SENT_AHEAD:
+                return True
+            self._limits.struck("octets ahead", session.peer.address)
+            return False
 
         most = self.protocol.command_limit + SENT_AHEAD
         await session.channel.listen(take)
@@ -273,6 +297,8 @@ class PduServer:
 
     def _refuse(self, session: _Session, bad: Bad) -> None:
         self._log.info("bad command", protocol=self.protocol.name, peer=session.peer.address, closed=bad.close)
+        if bad.oversize:
+            self._limits.struck("PDU size", session.peer.address)
         session.channel.send(bad.reply)
         if bad.close:
             session.channel.close_when_sent()
@@ -287,8 +313,10 @@ class PduServer:
                     waiting = session.channel.ready and not session.wire.inside
                     patience = self.protocol.idle if waiting else READ
                     if self.now - session.since > patience:
+                        self._limits.struck("idle time" if waiting else "time for a PDU", session.peer.address)
                         self._time_out(session)
                 elif session.wire.state is State.CLOSED and self.now - session.since > READ:
+                    self._limits.struck("time for an answer", session.peer.address)
                     session.channel.close()  # it does not take its last answer
             if not self._sessions:
                 self._awake = trio.Event()

@@ -16,6 +16,7 @@ from typing import Any
 
 import trio
 
+from forwarder.agent.limits import Strangers
 from forwarder.model import Notification, Peer, ServiceLocation
 from forwarder.net.client import Client, Dial
 from forwarder.net.tls import Trust, note_fall_back, system_trust
@@ -49,10 +50,12 @@ class StoreSources:
         ours: Callable[[str], bool],
         local: Service,
         trust: Trust = system_trust,
+        strangers: Strangers | None = None,
     ) -> None:
         self._locator = locator
         self._dial = dial
         self._trust = trust
+        self._strangers = strangers
         self._clock = clock
         self._ours = ours
         self._local = local
@@ -116,7 +119,7 @@ class StoreSources:
         place = place_of(notification)
         store = self._stores.get(place) or self._remember(place)
         async with store.limiter:
-            agent = await self._locator.place(*place)
+            agent = await self._placed(place)
             client = await store.take(self._dial, agent, self._trust)
             try:
                 yield _Line(client.ask, store)
@@ -125,6 +128,18 @@ class StoreSources:
                     await store.give(client)
                 self._used.set()
                 self._used = trio.Event()
+
+    async def _placed(self, place: Place) -> Agent:
+        """Where a store is; a name that we have never found costs a look-up of those that strangers may cause."""
+        location, service = place
+        domain = location.domain
+        if domain is None or self._strangers is None or self._locator.known(domain, service) is not None:
+            return await self._locator.place(location, service)
+        if not self._strangers.admit(domain):
+            raise PeerError(f"{domain}: over the limit look-ups of strange names")
+        agent = await self._locator.place(location, service)
+        self._strangers.good(domain)
+        return agent
 
     def _remember(self, place: Place) -> _Store:
         if len(self._stores) >= STORES:

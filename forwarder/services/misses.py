@@ -11,6 +11,8 @@ from collections import OrderedDict
 
 import trio
 
+from forwarder.agent.limits import Struck, unheard
+
 FREE = 20
 WINDOW = 60.0
 LONGEST = 16.0
@@ -21,6 +23,7 @@ class Misses:
     """Counts by IPv4 address or IPv6 /64, the last ADDRESSES of them."""
 
     def __init__(self) -> None:
+        self.struck: Struck = unheard
         self._windows: OrderedDict[str, tuple[float, int]] = OrderedDict()
 
     def count(self, address: str) -> None:
@@ -35,6 +38,7 @@ class Misses:
     async def wait(self, address: str) -> None:
         begin, count = self._windows.get(_network(address), (0.0, 0))
         if count > FREE and trio.current_time() - begin <= WINDOW:
+            self.struck("key guesses", address)
             await trio.sleep(min(LONGEST, 0.5 * 2.0 ** min(count - FREE, 10)))
 
 

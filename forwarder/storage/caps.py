@@ -1,7 +1,8 @@
 """How much may wait for an entry: the mail-bomb guard (protocol 6, 8b; operator 4 [limits]).
 
 Counters in memory, rebuilt at start from the rows. What waits counts until somebody has dealt with it; what came counts
-for its day (UTC). A sender is [store, sender], and a forged one can at most use up what its named store may send here.
+for its day (UTC). A sender is [store, sender] as one network submits it, a store too: anybody may name them, and who
+forges them uses up his own share, not that of the innocent (protocol 8.4).
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
+
+from forwarder.agent.limits import network
 
 DAY = 86_400
 
@@ -28,6 +31,16 @@ class Origin(NamedTuple):
     entry: str
     store: str
     sender: str
+    network: str = ""
+
+    @property
+    def of_store(self) -> tuple[str, str, str]:
+        return self.entry, self.store, self.network
+
+    @classmethod
+    def by(cls, entry: str, store: str, sender: str, address: str) -> Origin:
+        """address: who submitted it."""
+        return cls(entry, store, sender, network(address))
 
 
 class Caps:
@@ -38,7 +51,7 @@ class Caps:
         self._waiting: Counter[str] = Counter()
         self._waiting_from: Counter[Origin] = Counter()
         self._today: Counter[Origin] = Counter()
-        self._today_store: Counter[tuple[str, str]] = Counter()
+        self._today_store: Counter[tuple[str, str, str]] = Counter()
         self._day = 0
 
     def strikes(self, origin: Origin, limits: Mapping[str, int], now: int) -> str | None:
@@ -51,7 +64,7 @@ class Caps:
             return "waiting_per_sender"
         if least.per_sender_per_day and self._today[origin] >= least.per_sender_per_day:
             return "per_sender_per_day"
-        if least.per_store_per_day and self._today_store[origin.entry, origin.store] >= least.per_store_per_day:
+        if least.per_store_per_day and self._today_store[origin.of_store] >= least.per_store_per_day:
             return "per_store_per_day"
         return None
 
@@ -66,7 +79,7 @@ class Caps:
 
     def counted_today(self, origin: Origin, count: int = 1) -> None:
         self._today[origin] += count
-        self._today_store[origin.entry, origin.store] += count
+        self._today_store[origin.of_store] += count
 
     def dealt_with(self, origins: Iterable[Origin]) -> None:
         """These wait no longer."""
@@ -79,7 +92,7 @@ class Caps:
         for origin in origins:
             self.dealt_with((origin,))
             _less(self._today, origin)
-            _less(self._today_store, (origin.entry, origin.store))
+            _less(self._today_store, origin.of_store)
 
     def turn(self, now: int) -> None:
         """A new day: what came on the last one counts no more."""
@@ -93,7 +106,7 @@ def _ours(limits: Mapping[str, int]) -> dict[str, int]:
     return {name: limits[name] for name in InboxLimits._fields if name in limits}
 
 
-def _less(counter: Counter[str] | Counter[Origin] | Counter[tuple[str, str]], key: object) -> None:
+def _less(counter: Counter[str] | Counter[Origin] | Counter[tuple[str, str, str]], key: object) -> None:
     counts: Counter[object] = counter  # type: ignore[assignment]  # a Counter is invariant in its key
     if counts[key] > 1:
         counts[key] -= 1

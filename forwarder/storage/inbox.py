@@ -17,6 +17,7 @@ import apsw
 import structlog
 import trio
 
+from forwarder.agent.limits import Struck, unheard
 from forwarder.model import Endpoint, Mailbox, Outcome
 from forwarder.ports import Arrival, Clock, Sight, Waiting
 from forwarder.storage import sorting
@@ -37,8 +38,9 @@ SWEEP_ROWS = 500
 _CURSOR = struct.Struct(">Q")
 
 _WAITING = (
-    "SELECT entry, store, sender, count(*) FROM inbox_items i WHERE cleared = 0 AND (hidden_until > 0 OR number >"
-    " (SELECT coalesce(max(r.number), 0) FROM inbox_readers r WHERE r.entry = i.entry)) GROUP BY entry, store, sender"
+    "SELECT entry, store, sender, address, count(*) FROM inbox_items i WHERE cleared = 0 AND"
+    " (hidden_until > 0 OR number > (SELECT coalesce(max(r.number), 0) FROM inbox_readers r WHERE r.entry = i.entry))"
+    " GROUP BY entry, store, sender, address"
 )
 _PAGE = (
     "SELECT number, length(octets), entry FROM inbox_items WHERE entry = ? AND cleared = 0 AND number > ?"
@@ -81,6 +83,7 @@ class Inbox:
         self._database = database
         self._clock = clock
         self._caps = Caps(limits)
+        self.struck: Struck = unheard
         self._peeks: dict[str, dict[str, bool]] = {}
         self._numbers = count(1)
         self._unsorted = 0
@@ -91,11 +94,11 @@ class Inbox:
         """Counts what waits and what came today."""
         now = int(self._clock())
         start = await self._database.read(lambda connection: _start(connection, now - now % DAY))
-        for entry, store, sender, waiting in start.waiting:
-            self._caps.waits(Origin(entry, store, sender), waiting)
+        for *origin, waiting in start.waiting:
+            self._caps.waits(Origin.by(*origin), waiting)
         self._caps.turn(now)
-        for entry, store, sender, came in start.today:
-            self._caps.counted_today(Origin(entry, store, sender), came)
+        for *origin, came in start.today:
+            self._caps.counted_today(Origin.by(*origin), came)
         for entry, account, peeks in start.readers:
             self._peeks.setdefault(entry, {})[account] = bool(peeks)
         self._numbers = count(start.last + 1)
@@ -124,9 +127,10 @@ class Inbox:
         origins: list[Origin] = []
         struck: dict[int, str] = {}
         for place, arrival in enumerate(arrivals):
-            origin = Origin(arrival.entry, arrival.store, arrival.sender)
+            origin = Origin.by(arrival.entry, arrival.store, arrival.sender, arrival.submitter.address)
             if limit := self._caps.strikes(origin, arrival.limits, arrival.at):
                 struck[place] = limit
+                self.struck(limit, arrival.entry)
             else:
                 self._caps.came(origin)
                 taken.append(arrival)
@@ -257,8 +261,8 @@ def _number(cursor: bytes | None) -> int:
 
 
 def _start(connection: apsw.Connection, today: int) -> _Start:
-    arrivals = "SELECT entry, store, sender, count(*) FROM inbox_arrivals GROUP BY entry, store, sender"
-    came = "SELECT entry, store, sender, count(*) FROM {} WHERE arrived >= ? GROUP BY entry, store, sender"
+    arrivals = "SELECT entry, store, sender, address, count(*) FROM inbox_arrivals GROUP BY 1, 2, 3, 4"
+    came = "SELECT entry, store, sender, address, count(*) FROM {} WHERE arrived >= ? GROUP BY 1, 2, 3, 4"
     last = "SELECT max(coalesce((SELECT max(number) FROM {}), 0), coalesce((SELECT max(number) FROM {}), 0))"
     return _Start(
         waiting=[*connection.execute(_WAITING), *connection.execute(arrivals)],
@@ -321,10 +325,8 @@ def _read_by_peek(connection: apsw.Connection, poll: _Poll, entries: Sequence[st
 
 
 def _origin(connection: apsw.Connection, number: int) -> Origin:
-    ((entry, store, sender),) = connection.execute(
-        "SELECT entry, store, sender FROM inbox_items WHERE number = ?", (number,)
-    )
-    return Origin(entry, store, sender)
+    (row,) = connection.execute("SELECT entry, store, sender, address FROM inbox_items WHERE number = ?", (number,))
+    return Origin.by(*row)
 
 
 def _clear(connection: apsw.Connection, entries: Collection[str], numbers: Sequence[int]) -> list[Origin]:
@@ -332,26 +334,27 @@ def _clear(connection: apsw.Connection, entries: Collection[str], numbers: Seque
     waited: list[Origin] = []
     for number in numbers:
         row = connection.execute(
-            "SELECT entry, store, sender FROM inbox_items WHERE number = ? AND cleared = 0 AND hidden_until = 0",
+            "SELECT entry, store, sender, address FROM inbox_items"
+            " WHERE number = ? AND cleared = 0 AND hidden_until = 0",
             (number,),
         ).fetchone()
         if row is None or row[0] not in entries:
             continue
         if number > sorting.taken_to(connection, row[0]):
-            waited.append(Origin(*row))
+            waited.append(Origin.by(*row))
         connection.execute("UPDATE inbox_items SET cleared = 1, octets = ? WHERE number = ?", (b"", number))
     return waited
 
 
 def _sweep(connection: apsw.Connection, now: int) -> tuple[int, list[Origin]]:
     rows: list[tuple[Any, ...]] = connection.execute(
-        "SELECT number, entry, store, sender, cleared, hidden_until FROM inbox_items WHERE dies <= ?"
+        "SELECT number, entry, store, sender, address, cleared, hidden_until FROM inbox_items WHERE dies <= ?"
         " AND number < (SELECT max(number) FROM inbox_items) LIMIT ?",  # the highest number is never given twice
         (now, SWEEP_ROWS),
     ).fetchall()
     waited = [
-        Origin(entry, store, sender)
-        for number, entry, store, sender, cleared, hidden in rows
+        Origin.by(entry, store, sender, address)
+        for number, entry, store, sender, address, cleared, hidden in rows
         if not cleared and (hidden or number > sorting.taken_to(connection, entry))
     ]
     connection.executemany("DELETE FROM inbox_items WHERE number = ?", ((row[0],) for row in rows))

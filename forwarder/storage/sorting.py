@@ -49,7 +49,7 @@ SCHEMA = (
 )
 
 _FIND = (
-    "SELECT number, entry, sender, dies, hidden_until, cleared FROM inbox_items"
+    "SELECT number, entry, sender, address, dies, hidden_until, cleared FROM inbox_items"
     " WHERE key = ? AND store = ? AND localpart = ? AND domain = ?"
 )
 _SHOW_AGAIN = (
@@ -84,13 +84,14 @@ class _Row(NamedTuple):
 
     @property
     def origin(self) -> Origin:
-        return Origin(self.entry, self.store, self.sender)
+        return Origin.by(self.entry, self.store, self.sender, self.address)
 
 
 class _Item(NamedTuple):
     number: int
     entry: str
     sender: str
+    address: str
     dies: int
     hidden_until: int
     cleared: int
@@ -181,7 +182,7 @@ def _repeat(connection: apsw.Connection, numbers: Iterator[int], row: _Row, foun
         done.repeats.append(row.origin)
         return
     if waits:  # it has died, or its address has come under another entry: it waits anew
-        done.dealt_with.append(Origin(found.entry, row.store, found.sender))
+        done.dealt_with.append(Origin.by(found.entry, row.store, found.sender, found.address))
     shown = (next(numbers), row.entry, row.sender, row.octets, row.address, row.port, row.arrived, row.dies)
     connection.execute(_SHOW_AGAIN, (*shown, row.hidden_until, row.arrived, found.number))
 

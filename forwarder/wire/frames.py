@@ -10,6 +10,10 @@ from forwarder.wire.der import MalformedPDU
 LENGTH_OCTETS = 4
 
 
+class Oversize(MalformedPDU):
+    """A frame whose length is over the limit; nothing of it is read."""
+
+
 def frame(pdu: bytes) -> bytes:
     return len(pdu).to_bytes(LENGTH_OCTETS, "big") + pdu
 
@@ -44,7 +48,7 @@ class Frames:
             return None
         count = int.from_bytes(data[self._pos : begin], "big")
         if not 0 < count <= self.limit:
-            raise MalformedPDU("a frame of no octets, or too many")
+            raise Oversize(f"a frame of {count} octets") if count else MalformedPDU("a frame of no octets")
         end = begin + count
         if end > len(data):
             return None

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from forwarder.wire import msoap, msrap, rnaqp, rnasp
 from forwarder.wire.der import MalformedPDU
-from forwarder.wire.frames import Frames, frame
+from forwarder.wire.frames import Frames, Oversize, frame
 
 KIB, MIB = 1024, 1024 * 1024
 
@@ -129,10 +129,11 @@ NEED_DATA = NeedData.NEED_DATA
 
 
 class Bad(NamedTuple):
-    """A command that is none: send `reply` (framed), then close if `close`."""
+    """A command that is none: send `reply` (framed), then close if `close`. oversize: its length is over the limit."""
 
     reply: bytes
     close: bool
+    oversize: bool = False
 
 
 class _Session:
@@ -196,7 +197,7 @@ class ServerSession(_Session):
         self._turn(Event.UNEXPECTED if error.unexpected else Event.GARBAGE)
         name = "errorunexpectedcommand" if error.unexpected else "errormalformedpdu"
         reply = self.protocol.encode_response(self.protocol.error(name))
-        return Bad(frame(reply), self.state is State.CLOSED)
+        return Bad(frame(reply), self.state is State.CLOSED, isinstance(error, Oversize))
 
     def send(self, response: Any) -> bytes:
         """The framed response. Without a command to answer only one that ends the session may be sent (time-out,

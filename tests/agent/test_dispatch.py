@@ -296,8 +296,10 @@ async def test_chains_follow_nothing_unproven_where_tls_is_required(
 async def test_a_submitter_over_its_rate_is_told_the_limit(nursery: trio.Nursery, world: World) -> None:
     limited = build(nursery, {"rewrite_resend": lambda route: Says(Plan((Resend(route.to),)))}, rate=1)
     limited.book.put(route("brian@pobox.example", to="brian@isp.example"))
-    codes = [await limited.code(notification("brian@pobox.example", key)) for key in range(12)]
-    assert codes == [0] * 10 + [35] * 2
+    senders = [f"sender{key}" for key in range(12)]
+    told = [await limited.notify(notification("brian@pobox.example", k, sender=s)) for k, s in enumerate(senders)]
+    assert [outcomes[0].code for outcomes, _ in told] == [0] * 10 + [35] * 2
+    assert told[-1][0][0].text == "over the limit submitter_rate"
 
 
 async def test_what_our_own_store_notifies_is_kept_with_a_submitter_that_readers_can_be_told(world: World) -> None:

@@ -71,7 +71,7 @@ async def test_a_full_queue_names_its_limit(world: World, monkeypatch: pytest.Mo
         )
     await trio.testing.wait_all_tasks_blocked()
     assert {outcome.code for outcome in waiting} == {35}
-    assert waiting[0].text == "too much waits for this agent"
+    assert waiting[0].text == "over the limit agent queue"
 
 
 async def test_a_link_stands_still_when_nothing_is_out(world: World, autojump_clock: trio.testing.MockClock) -> None:
