@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from importlib import metadata
 from typing import Any, cast
@@ -21,7 +21,7 @@ from pydantic_core import PydanticUndefined
 import forwarder.plugin as contract
 from forwarder.guard import HARM, Faults, Guard, told
 from forwarder.model import Route, format_duration, parse_size
-from forwarder.plugin import Case, Log, Options, Plan, ScreenSpec, Strategy, StrategySpec
+from forwarder.plugin import Options, ScreenSpec, StrategySpec
 
 GROUP = "forwarder"
 OURS = "forwarder"  # the distribution that bundles the six
@@ -68,11 +68,6 @@ class Plugins:
     def faults(self) -> Mapping[str, Faults]:
         """How often each plugin was caught since the start, by plugin name; those without a fault are absent."""
         return self.guard.faults
-
-    @property
-    def guarded_plan(self) -> Callable[[Strategy, Case, Log], Plan]:
-        """A strategy's plan, whatever the strategy does: see `Guard.plan`."""
-        return self.guard.plan
 
 
 def load(disable: Collection[str] = ()) -> Plugins:

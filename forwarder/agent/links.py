@@ -23,6 +23,7 @@ from forwarder.ports import Agent, Heard, Locator, Lost, NoService, Proven, Resu
 
 BATCH_ITEMS = 100
 BATCH_OCTETS = 512 * 1024
+"""What we send in one batch at most (protocol 3.6), octets of its notifications."""
 SLOW = 0.1
 QUICK = 0.02
 SESSIONS = 4
@@ -116,7 +117,7 @@ class Link:
         now = trio.current_time()
         most = SESSIONS if self.extended else SESSIONS_2004
         while self.queue and self._room(self._main, most, self.queue[0], now):
-            self._send(self._take(now), self._main, now)
+            self._send(self._take(), self._main, now)
         while self.side and self._room(self._side, SIDE_SESSIONS, None, now):
             item = self.side.popleft()
             if not item.ended:
@@ -130,7 +131,7 @@ class Link:
             return False
         return count < most
 
-    def _take(self, now: float) -> list[Outgoing]:
+    def _take(self) -> list[Outgoing]:
         items: list[Outgoing] = []
         room, octets = (BATCH_ITEMS if self.extended else 1), 0
         while self.queue and len(items) < room:

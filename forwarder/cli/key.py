@@ -49,7 +49,7 @@ def rotate(
         made = keys.rotate(name, datetime.now(UTC), waits(wait, serving))
     except (TooSoon, Locked) as error:
         raise No(f"forwarder: {error}") from None
-    return print_rotated(folder, made, serving is not None, folder.tell("reload"), json)
+    return print_rotated(made, serving is not None, folder.tell("reload"), json)
 
 
 @app.command("list")

@@ -50,7 +50,7 @@ def waits(said: str | None, serving: Domain | None) -> timedelta:
         raise Wrong(f"forwarder: --wait {said!r}: {error}") from None
 
 
-def print_rotated(folder: Folder, made: KeyFile, served: bool, told: bool, json: bool) -> int:
+def print_rotated(made: KeyFile, served: bool, told: bool, json: bool) -> int:
     """The record, and when it counts."""
     owner, record = key_name(made.store, made.selector), key_record(made.private)
     file = f"keys/{made.store}/{made.selector}.toml"

@@ -60,10 +60,6 @@ class Editor:
         """Changes of an address that is there. Raises NotThere."""
         return self._set(self._address(mailbox), assignments, self._entry_models(), self._entry_check(mailbox))
 
-    def switch_address(self, mailbox: Mailbox, *, on: bool) -> Path:
-        """`on` and `off`. Raises NotThere."""
-        return self.set_address(mailbox, [Assignment(("state",), "=", "on" if on else "off")])
-
     def remove_address(self, mailbox: Mailbox) -> Path:
         """Raises NotThere."""
         return self._remove(self._address(mailbox))

@@ -143,7 +143,7 @@ def complaints(model: type[BaseModel], error: ValidationError) -> Iterator[tuple
     """(path, text) of each mistake pydantic found."""
     seen: set[tuple[str | int, ...]] = set()
     for found in error.errors(include_url=False):
-        path = _written(found["loc"], found["type"])
+        path = _written(found["loc"])
         if path not in seen:
             seen.add(path)
             yield path, _told(model, path, found)
@@ -157,7 +157,7 @@ def validate(model: type[M], value: Mapping[str, Any], document: Document, at: S
         raise ConfigErrors(document.error((*at, *path), text) for path, text in complaints(model, error)) from None
 
 
-def _written(path: tuple[str | int, ...], kind: str) -> tuple[str | int, ...]:
+def _written(path: tuple[str | int, ...]) -> tuple[str | int, ...]:
     """The path without what pydantic adds for itself: union arms and the mark of a dictionary's key."""
     steps = [step for step in path if not (isinstance(step, str) and (step == "[key]" or _ARM.match(step)))]
     return tuple(steps)

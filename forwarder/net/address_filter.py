@@ -78,10 +78,6 @@ class AddressFilter:
         what = _closed(address) or (inner and _closed(inner))
         return f"{endpoint}: {what} address" if what else None
 
-    def permits(self, endpoint: Endpoint) -> bool:
-        """Whether we may connect there."""
-        return self.refusal(endpoint) is None
-
 
 def may_log_in(address: str, allowed: Sequence[Network]) -> bool:
     """Whether a password may travel to or from there without TLS: loopback, and `[network] clear_login` (7.18)."""

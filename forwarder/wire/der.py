@@ -112,7 +112,3 @@ def read_text(octets: bytes, pos: int, end: int) -> str:
         return octets[pos:end].decode("utf-8")
     except UnicodeDecodeError:
         raise MalformedPDU("a text that is not UTF-8") from None
-
-
-def read_octets(octets: bytes, pos: int, end: int) -> bytes:
-    return octets[pos:end]

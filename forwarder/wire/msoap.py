@@ -126,7 +126,7 @@ _ENVELOPE = Sequence(
     Field(1, sequence_of(LIST_NAME, ANY_COUNT), ()),
     Field(2, SECONDS),
 ).type
-_PDUS = PDUs(
+_PDUS: PDUs[Command, Response] = PDUs(
     Choice(
         Arm(0, Authenticate, AUTHENTICATE),
         Arm(1, SubmitEnvelope, _ENVELOPE),
@@ -154,22 +154,5 @@ _PDUS = PDUs(
     Response,
 )
 
-
-def decode_command(pdu: bytes) -> Command:
-    """Raises MalformedPDU."""
-    command: Command = _PDUS.decode_command(pdu)
-    return command
-
-
-def encode_command(command: Command) -> bytes:
-    return _PDUS.encode_command(command)
-
-
-def decode_response(pdu: bytes) -> Response:
-    """Raises MalformedPDU."""
-    response: Response = _PDUS.decode_response(pdu)
-    return response
-
-
-def encode_response(response: Response) -> bytes:
-    return _PDUS.encode_response(response)
+decode_command, encode_command = _PDUS.decode_command, _PDUS.encode_command
+decode_response, encode_response = _PDUS.decode_response, _PDUS.encode_response

@@ -94,7 +94,7 @@ class Response(NamedTuple):
 
 
 _KEYS = sequence_of(KEY, ANY_COUNT)
-_PDUS = PDUs(
+_PDUS: PDUs[Command, Response] = PDUs(
     Choice(
         Arm(0, ScanList, Sequence(ScanList, Field(0, LIST_NAME), Field(1, TIME)).type),
         Arm(1, Silence, Sequence(Silence, Field(0, KEY)).type),
@@ -122,22 +122,5 @@ _PDUS = PDUs(
     Response,
 )
 
-
-def decode_command(pdu: bytes) -> Command:
-    """Raises MalformedPDU."""
-    command: Command = _PDUS.decode_command(pdu)
-    return command
-
-
-def encode_command(command: Command) -> bytes:
-    return _PDUS.encode_command(command)
-
-
-def decode_response(pdu: bytes) -> Response:
-    """Raises MalformedPDU."""
-    response: Response = _PDUS.decode_response(pdu)
-    return response
-
-
-def encode_response(response: Response) -> bytes:
-    return _PDUS.encode_response(response)
+decode_command, encode_command = _PDUS.decode_command, _PDUS.encode_command
+decode_response, encode_response = _PDUS.decode_response, _PDUS.encode_response

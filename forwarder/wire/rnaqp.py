@@ -81,7 +81,7 @@ _ITEM = Sequence(Item, Field(0, NOTIFICATION), Field(1, CLIENT), Field(2, TIME),
 _LIST = (Field(0, sequence_of(_ITEM, ITEMS)), Field(16, BOOLEAN, None))
 STATUS = enumerated(Status, read_as={Status.errornosuchmessage: Status.errornotauthenticated})
 """7 is errornotauthenticated once more (gap 10): read as 3, never written."""
-_PDUS = PDUs(
+_PDUS: PDUs[Command, Response] = PDUs(
     Choice(
         Arm(0, Authenticate, AUTHENTICATE),
         Arm(1, RetrieveAndClear, Sequence(RetrieveAndClear, Field(16, _MAX, None)).type),
@@ -99,22 +99,5 @@ _PDUS = PDUs(
     Response,
 )
 
-
-def decode_command(pdu: bytes) -> Command:
-    """Raises MalformedPDU."""
-    command: Command = _PDUS.decode_command(pdu)
-    return command
-
-
-def encode_command(command: Command) -> bytes:
-    return _PDUS.encode_command(command)
-
-
-def decode_response(pdu: bytes) -> Response:
-    """Raises MalformedPDU."""
-    response: Response = _PDUS.decode_response(pdu)
-    return response
-
-
-def encode_response(response: Response) -> bytes:
-    return _PDUS.encode_response(response)
+decode_command, encode_command = _PDUS.decode_command, _PDUS.encode_command
+decode_response, encode_response = _PDUS.decode_response, _PDUS.encode_response

@@ -38,10 +38,6 @@ ANSWERS = 1024
 ANSWER_OCTETS = 1024
 """Decoded answers that are remembered; that to a batch of a hundred, all taken, has 550 octets."""
 
-BATCH_ITEMS = 100
-BATCH_OCTETS = 512 * 1024
-"""What we send in one batch at most (3.6), octets of its notifications."""
-
 
 class Status(IntEnum):
     """Numbers of RNASP, RNAQP and MSRAP; 7 is MSRAP's (protocol 3.1)."""
@@ -146,7 +142,7 @@ _RESULTS = sequence_of(memo(_RESULT), RESULTS)._replace(
 )
 _NOTIFY = Sequence(Notify, Field(0, NOTIFICATIONS), Field(16, _CAPABILITIES, None))
 _ANSWER = Sequence(NotifyAnswer, Field(16, _RESULTS, None), Field(17, _CAPABILITIES, None))
-_PDUS = PDUs(
+_PDUS: PDUs[Command, Response] = PDUs(
     Choice(Arm(0, Notify, _NOTIFY.type)),
     STATUS,
     Choice(Arm(0, Null, NULL), Arm(1, NotifyAnswer, _ANSWER.type)),
@@ -154,15 +150,8 @@ _PDUS = PDUs(
 )
 
 
-def decode_command(pdu: bytes) -> Command:
-    """Raises MalformedPDU."""
-    command: Command = _PDUS.decode_command(pdu)
-    return command
-
-
-def encode_command(command: Command) -> bytes:
-    """Notifications that have their octets go as they came, the others are encoded."""
-    return _PDUS.encode_command(command)
+decode_command, encode_command = _PDUS.decode_command, _PDUS.encode_command
+"""Notifications that have their octets go as they came, the others are encoded."""
 
 
 def encode_capabilities(capabilities: Capabilities) -> bytes:

@@ -27,11 +27,6 @@ _ABORTS = frozenset(
 _CLOSES = frozenset({"errormalformedpdu", "errorcommandtimeout", "errorserviceshutdown"})
 
 
-def closes_after(name: str) -> bool:
-    """Whether the session ends with a response of this status."""
-    return name in _CLOSES
-
-
 class Protocol(NamedTuple):
     """One of the four protocols as data. Limits in octets, idle in seconds."""
 
@@ -43,27 +38,14 @@ class Protocol(NamedTuple):
     encode_command: Callable[[Any], bytes]
     decode_response: Callable[[bytes], Any]
     encode_response: Callable[[Any], bytes]
-    error: Callable[..., Any]
+    error: Callable[[str], Any]
     """error("errormalformedpdu") -> the ResponseNull with that status and the abort flag of protocol 2."""
 
 
-def _rnasp_error(name: str) -> rnasp.Response:
-    return rnasp.Response(name in _ABORTS, rnasp.Status[name])
+def _protocol(name: str, room: Any, command: int, response: int, idle: float) -> Protocol:
+    def error(status: str) -> Any:
+        return room.Response(status in _ABORTS, room.Status[status])
 
-
-def _rnaqp_error(name: str) -> rnaqp.Response:
-    return rnaqp.Response(name in _ABORTS, rnasp.Status[name])
-
-
-def _msrap_error(name: str) -> msrap.Response:
-    return msrap.Response(name in _ABORTS, rnasp.Status[name])
-
-
-def _msoap_error(name: str) -> msoap.Response:
-    return msoap.Response(name in _ABORTS, msoap.Status[name])
-
-
-def _protocol(name: str, room: Any, error: Callable[[str], Any], command: int, response: int, idle: float) -> Protocol:
     return Protocol(
         name,
         command,
@@ -77,10 +59,10 @@ def _protocol(name: str, room: Any, error: Callable[[str], Any], command: int, r
     )
 
 
-RNASP = _protocol("rnasp", rnasp, _rnasp_error, MIB, MIB, 60.0)
-RNAQP = _protocol("rnaqp", rnaqp, _rnaqp_error, 64 * KIB, 16 * MIB, 300.0)
-MSRAP = _protocol("msrap", msrap, _msrap_error, 4 * KIB, MIB + KIB, 300.0)
-MSOAP = _protocol("msoap", msoap, _msoap_error, MIB + KIB, MIB + KIB, 300.0)
+RNASP = _protocol("rnasp", rnasp, MIB, MIB, 60.0)
+RNAQP = _protocol("rnaqp", rnaqp, 64 * KIB, 16 * MIB, 300.0)
+MSRAP = _protocol("msrap", msrap, 4 * KIB, MIB + KIB, 300.0)
+MSOAP = _protocol("msoap", msoap, MIB + KIB, MIB + KIB, 300.0)
 
 
 class LocalError(RuntimeError):

@@ -16,6 +16,8 @@ from forwarder.wire import der
 from forwarder.wire.der import MalformedPDU, header
 
 T = TypeVar("T")
+C = TypeVar("C")
+R = TypeVar("R")
 
 Decode = Callable[[bytes, int, int], Any]
 Encode = Callable[[Any], bytes]
@@ -305,30 +307,35 @@ def one(value: Any) -> Any:
 COMMAND, RESPONSE = 0xA1, 0xA2
 
 
-class PDUs:
-    """The two sides of a protocol: [1] command {commanddata}, [2] response {forceabort, status, responsedata}."""
+class PDUs(Generic[C, R]):
+    """The two sides of a protocol: [1] command {commanddata}, [2] response {forceabort, status, responsedata}.
+
+    What is decoded raises MalformedPDU, and nothing else, whatever `pdu` is.
+    """
 
     __slots__ = ("_command", "_outer", "_response")
 
-    def __init__(self, command: Choice, status: Type, response: Choice, made: Callable[..., Any]) -> None:
+    def __init__(self, command: Choice, status: Type, response: Choice, made: Callable[..., R]) -> None:
         self._command = Sequence(one, Field(0, command.type))
         self._response = Sequence(made, Field(0, BOOLEAN), Field(1, status), Field(2, response.type))
         self._outer = {COMMAND: "command", RESPONSE: "response"}
 
-    def decode_command(self, pdu: bytes) -> Any:
-        """The value of the arm. Raises MalformedPDU, and nothing else, whatever `pdu` is."""
+    def decode_command(self, pdu: bytes) -> C:
+        """The value of the arm."""
         side, command = self._decode(pdu)
         if side != "command" or command is UNKNOWN_ARM:
             raise MalformedPDU("a PDU that is no command of this protocol", unexpected=True)
-        return command
+        made: C = command
+        return made
 
-    def decode_response(self, pdu: bytes) -> Any:
+    def decode_response(self, pdu: bytes) -> R:
         side, response = self._decode(pdu)
         if side != "response" or response[2] is UNKNOWN_ARM:
             raise MalformedPDU("a PDU that is no response of this protocol", unexpected=True)
-        return response
+        made: R = response
+        return made
 
-    def encode_command(self, command: Any) -> bytes:
+    def encode_command(self, command: C) -> bytes:
         return der.tlv(COMMAND, self._command.encode((command,)))
 
     def encode_response(self, response: Any) -> bytes:

@@ -67,8 +67,6 @@ def test_add_of_what_is_there_and_set_of_what_is_not(editor: Editor, write: Writ
     with pytest.raises(NotThere, match=r"addresses/pobox.example/anna.toml"):
         editor.set_address(anna, typed("to=c@isp.example"))
     with pytest.raises(NotThere):
-        editor.switch_address(anna, on=False)
-    with pytest.raises(NotThere):
         editor.remove_address(anna)
 
 
@@ -124,9 +122,9 @@ def test_a_result_that_is_wrong_changes_nothing(editor: Editor, write: Write, fo
 
 def test_off_on_and_remove(editor: Editor, write: Write) -> None:
     path = write("brian", OLD)
-    editor.switch_address(BRIAN, on=False)
+    editor.set_address(BRIAN, typed("state=off"))
     assert tomllib.loads(path.read_text())["state"] == "off"
-    editor.switch_address(BRIAN, on=True)
+    editor.set_address(BRIAN, typed("state=on"))
     assert tomllib.loads(path.read_text())["state"] == "on"
     editor.remove_address(BRIAN)
     assert not path.exists()

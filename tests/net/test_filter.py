@@ -61,7 +61,7 @@ def test_closed_addresses_and_all_that_leads_to_them(address: str, what: str) ->
 
 @pytest.mark.parametrize("address", INSIDE_6)
 def test_closed_addresses_of_ipv6(address: str) -> None:
-    assert not CLOSED.permits(Endpoint(address, 7101))
+    assert CLOSED.refusal(Endpoint(address, 7101))
 
 
 @pytest.mark.parametrize("address", OUTSIDE)
@@ -71,21 +71,21 @@ def test_open_addresses(address: str) -> None:
 
 @pytest.mark.parametrize("port", [-1, 0, 25, 80, 443, 1023, 65536])
 def test_low_ports_and_no_ports_are_refused(port: int) -> None:
-    assert not CLOSED.permits(Endpoint("1.1.1.1", port))
+    assert CLOSED.refusal(Endpoint("1.1.1.1", port))
 
 
 @pytest.mark.parametrize("address", ["", "isp.example", "1.1.1", "0177.0.0.1", "2130706433", "1.1.1.1/32", "[::1]"])
 def test_what_is_no_address_is_refused(address: str) -> None:
-    assert not CLOSED.permits(Endpoint(address, 7101))
+    assert CLOSED.refusal(Endpoint(address, 7101))
 
 
 def test_the_allow_list_opens_a_network_and_its_low_ports_but_nothing_that_merely_leads_to_it() -> None:
     lab = AddressFilter([ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("fd00::/8")], lambda endpoint: False)
-    assert lab.permits(Endpoint("127.0.0.1", 25))
-    assert lab.permits(Endpoint("::ffff:127.0.0.1", 7101))
-    assert lab.permits(Endpoint("fd00::1", 7101))
-    assert not lab.permits(Endpoint("64:ff9b::127.0.0.1", 7101))
-    assert not lab.permits(Endpoint("::1", 7101))
+    assert not lab.refusal(Endpoint("127.0.0.1", 25))
+    assert not lab.refusal(Endpoint("::ffff:127.0.0.1", 7101))
+    assert not lab.refusal(Endpoint("fd00::1", 7101))
+    assert lab.refusal(Endpoint("64:ff9b::127.0.0.1", 7101))
+    assert lab.refusal(Endpoint("::1", 7101))
 
 
 def test_ourselves_under_a_foreign_name_are_refused_even_in_an_allowed_network() -> None:
@@ -95,12 +95,12 @@ def test_ourselves_under_a_foreign_name_are_refused_even_in_an_allowed_network()
         refusal = lab.refusal(Endpoint(address, 7101))
         assert refusal is not None
         assert "ourselves" in refusal
-    assert lab.permits(Endpoint("127.0.0.1", 7201))
+    assert not lab.refusal(Endpoint("127.0.0.1", 7201))
 
 
 @given(st.ip_addresses())
 def test_what_is_permitted_is_global_to_python_too(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> None:
-    if CLOSED.permits(Endpoint(str(address), 7101)):
+    if not CLOSED.refusal(Endpoint(str(address), 7101)):
         inner = getattr(address, "ipv4_mapped", None) or getattr(address, "sixtofour", None)
         assert (inner or address).is_global or str(address).startswith("64:ff9b:")
         assert not address.is_multicast

@@ -19,7 +19,6 @@ from forwarder.wire.session import (
     Protocol,
     ServerSession,
     State,
-    closes_after,
 )
 
 PING = rnasp.Notify(())
@@ -173,12 +172,21 @@ ABORTS = {
 }
 
 
+def closed_by(protocol: Protocol, response: object) -> bool:
+    """Whether a client gives the session up when he hears this in answer to his command."""
+    client = ClientSession(protocol)
+    client.state = State.BUSY
+    client.receive_data(frame(protocol.encode_response(response)))
+    assert client.next_event() == response
+    return client.state is State.CLOSED
+
+
 @pytest.mark.parametrize("protocol", [RNASP, RNAQP, MSRAP, MSOAP], ids=lambda protocol: protocol.name)
 def test_the_form_of_errors(protocol: Protocol) -> None:
     for name, closes in ABORTS.items():
         error = protocol.error(name)
         assert (error.abort, error.status.name, error.data) == (True, name, rnasp.Null())
-        assert closes_after(name) is closes
+        assert closed_by(protocol, error) is closes
     assert not protocol.error("errornotauthenticated").abort
     assert protocol.decode_response(protocol.encode_response(protocol.error("errornotauthenticated"))).status.name == (
         "errornotauthenticated"
