@@ -36,7 +36,7 @@ class Dialer:
             raise NoService("forbidden", refusal)
         if self._destinations is None or self._exempt(endpoint.address):
             return await self._open(endpoint)
-        self._destinations.admit(endpoint.address)
+        self._destinations.admit(endpoint)
         well = False
         try:
             async with self._destinations.opening:
@@ -46,7 +46,7 @@ class Dialer:
             well = True  # the caller's end, not theirs
             raise
         finally:
-            self._destinations.ended(endpoint.address, well=well)
+            self._destinations.ended(endpoint, well=well)
         return stream
 
     async def _open(self, endpoint: Endpoint) -> trio.SocketStream:

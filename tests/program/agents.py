@@ -56,15 +56,15 @@ def codes(response: rnasp.Response) -> list[int]:
 class Agent:
     """Listens on loopback; `answer` says what becomes of a PDU. `took` counts notifications by recipient."""
 
-    def __init__(self) -> None:
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=256)
+    def __init__(self, host: str = "127.0.0.1") -> None:
+        self._listener = socket.create_server((host, 0), backlog=256)
         self.port: int = self._listener.getsockname()[1]
         self.pdus = 0
         self.connections = 0
         self.took: Counter[str] = Counter()
         self.heard: list[Notification] = []
         self._news = threading.Condition()
-        self._open: set[socket.socket] = set()
+        self.open: set[socket.socket] = set()
         threading.Thread(target=self._accept, daemon=True).start()
 
     def answer(self, command: rnasp.Notify) -> rnasp.Response:
@@ -85,7 +85,7 @@ class Agent:
             except OSError:
                 return
             self.connections += 1
-            self._open.add(connection)
+            self.open.add(connection)
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:
@@ -99,7 +99,7 @@ class Agent:
             except OSError:
                 return
             finally:
-                self._open.discard(connection)
+                self.open.discard(connection)
 
     def _told(self, command: rnasp.Notify) -> rnasp.Response:
         with self._news:
@@ -111,7 +111,7 @@ class Agent:
 
     def close(self) -> None:
         self._listener.close()
-        for connection in list(self._open):
+        for connection in list(self.open):
             connection.close()
 
 
