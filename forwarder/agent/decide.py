@@ -13,7 +13,7 @@ from forwarder.ports import Strategies
 from forwarder.wire.outcome import DEFERRED, NOUSER
 
 A_DAY = 86400
-UNSURE = (Decline, Tell)
+UNSURE = frozenset({Decline, Tell})
 
 
 class Decision(NamedTuple):

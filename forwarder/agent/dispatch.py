@@ -23,7 +23,7 @@ from forwarder.agent.screens import Screens
 from forwarder.agent.tick import Tick
 from forwarder.agent.turn import PATIENCE, Turn
 from forwarder.model import Mailbox, Notification, Outcome, Peer
-from forwarder.plugin import Ask, Case, Defer, Hold, Log, Pass, Plan, Refuse
+from forwarder.plugin import Ask, Case, Defer, Log, Plan, Refuse, Verdict
 from forwarder.ports import Answer as Looked
 from forwarder.ports import Clock, Trace
 from forwarder.wire.notification import MalformedPDU, decode_notification
@@ -83,10 +83,10 @@ class Dispatcher:
         self._cold: list[tuple[Item, Cold]] = []
         self._impatient: dict[Turn, None] = {}
         self._hurried = trio.Event()
+        self._ended: list[tuple[Item, Outcome]] = []
         self.received = 0
         self.inner = 0
         self.outcomes = [0] * 5
-        self._millisecond, self._written = 0, ""
 
     # -- in
 
@@ -108,7 +108,7 @@ class Dispatcher:
                     self._keep_untold(items, outcomes)
             answer(outcomes, failed)
 
-        turn = Turn(peer, len(notifications), folded)
+        turn = Turn(len(notifications), folded, self._hurry)
         self.received += len(notifications)
         refused = self._limit.refused(peer.address, notifications)
         for index, limit in refused.items():
@@ -117,13 +117,11 @@ class Dispatcher:
             return
         at, settle = datetime.fromtimestamp(self._clock(), UTC), self._settle
         for index, notification in enumerate(notifications):
-            items.append(Item(notification, peer, at, settle, turn, index))
-        for item in items if not refused else [item for item in items if item.index not in refused]:
-            cold = self._try(item, NOTHING)
+            item = Item(notification, peer, at, settle, turn, index)
+            items.append(item)
+            cold = self._advance(item, NOTHING) if index not in refused else None
             if cold is not None:
                 self._thaw_later(item, cold)
-        if turn.waiting:
-            self._hurry(turn)
 
     def receive_inner(self, octets: bytes, told: Callable[[Outcome], None], peer: Peer = OURSELVES) -> None:
         """A notification that this daemon itself has for one of its own mailboxes: a leaf's, or our store's."""
@@ -140,7 +138,7 @@ class Dispatcher:
             told(outcome)
 
         item = Item(notification, peer, at, settle)
-        self._thaw_later(item, self._try(item, NOTHING))
+        self._thaw_later(item, self._advance(item, NOTHING))
 
     def perform(self, case: Case, plan: Plan, strategy: str, debt: int, told: Callable[[Outcome], None]) -> None:
         """The plan that a plugin's Work led to. Its debt stands for it: only what this very Work has done is known."""
@@ -157,81 +155,93 @@ class Dispatcher:
     # -- through
 
     def _advance(self, item: Item, fresh: Fresh) -> Cold | None:
-        """As far as it goes at once. Cold: call again with these read."""
-        notification = item.notification
-        if item.plan is None:
-            if item.entry is None:
-                entry = self._routes.entry(notification.recipient, fresh)
-                if type(entry) is not Entry:
-                    if isinstance(entry, Cold):
-                        return entry
-                    assert isinstance(entry, Outcome)
-                    item.end(entry)
-                    return None
-                item.entry = entry
+        """As far as it goes at once; a bug in it ends this item alone, as a Defer. Cold: call again with these read."""
+        try:
+            entry, plan = item.entry, item.plan
+            if entry is None:
+                found = self._routes.entry(item.notification.recipient, fresh)
+                if type(found) is not Entry:
+                    return self._nowhere(item, found)
+                entry = item.entry = found
                 refusal = self._refusal(item, entry)
                 if refusal is not None:
                     item.end(refusal)
                     return None
-            assert item.entry is not None
-            case = self._case(item, item.entry)
-            if self._screening and item.verdict is None and self._screened(item, case):
-                return None
-            item.plan, item.strategy = self._decider.own(item.entry, case), item.entry.route.strategy
-            if item.plan is None:
-                item.plan, item.strategy, _ = self._decider.decide(item.entry, case)
-        return self._performer.perform(item, item.plan, fresh)
+            if plan is None:
+                case = self._case(item, entry)
+                if self._screening and item.verdict is None and not self._passes(item, case):
+                    return None
+                plan, item.strategy = self._decider.own(entry, case), entry.route.strategy
+                if plan is None:
+                    plan, item.strategy, _ = self._decider.decide(entry, case)
+                item.plan = plan
+            return self._performer.perform(item, plan, fresh)
+        except Exception as error:
+            self._failed(error)
+            item.fail(SOON)
+            return None
+
+    def _nowhere(self, item: Item, found: Entry | Outcome | Cold) -> Cold | None:
+        """Nobody acts for its recipient, or that is not known yet."""
+        if isinstance(found, Outcome):
+            item.end(found)
+            return None
+        assert isinstance(found, Cold)
+        return found
 
     def _refusal(self, item: Item, entry: Entry) -> Outcome | None:
         """What ends it before any strategy is asked: literal stores, expiry, repeats, loops, the address's state."""
         notification, route = item.notification, entry.route
-        store = notification.store
-        if not self._literals and not notification.storeclear.domain and not _tls_domain(notification):
-            return Outcome(REFUSED, text="stores named by address are not accepted")
+        store = notification.storeclear.domain
+        if not store:
+            if not self._literals and not _tls_domain(notification):
+                return Outcome(REFUSED, text="stores named by address are not accepted")
+            store = notification.store
         if notification.expires is not None and notification.expires <= item.at.timestamp():
             return Outcome(EXPIRED)
-        if loop := self._repeats.loop(notification, entry.folded):
+        if (notification.trace or notification.hops) and (loop := self._repeats.loop(notification, entry.folded)):
             if loop.code == TOOMANYHOPS:
                 self._struck("hops", item.peer.address)
             return loop
         if route.expects and not expected(route, notification):
             return Outcome(REFUSED, text="not a forward that this address expects")
-        identity = (store, notification.identifier, entry.folded)
-        if identity in self._repeats.under_way:
+        identity, repeats = (store, notification.identifier, entry.folded), self._repeats
+        if identity in repeats.under_way:
             return IN_FLIGHT
-        if untold := self._repeats.untold(identity):
+        if repeats.untold and (untold := repeats.was_not_told(identity)):
             return untold
         if not entry.always_on and (rest := at_rest(route, item.at)):
             return rest
         item.identity = identity
-        self._repeats.under_way.add(identity)
+        repeats.under_way.add(identity)
         return None
 
-    def _screened(self, item: Item, case: Case) -> bool:
-        """True: the item has ended, or waits for a screen that asks the network."""
+    def _passes(self, item: Item, case: Case) -> bool:
+        """False: the item has ended, or waits for a screen that asks the network."""
         verdict = self._screens.judge(case)
         if isinstance(verdict, Ask):
             if item.peer.inner or self._limit.may_ask(item.peer.address):
                 self._nursery.start_soon(self._ask, item, case)
-                return True
+                return False
             verdict = Defer(BUSY)
         return self._judged(item, verdict)
 
     async def _ask(self, item: Item, case: Case) -> None:
-        if not self._judged(item, await self._screens.ask(case)):
-            self._thaw_later(item, self._try(item, NOTHING))
+        if self._judged(item, await self._screens.ask(case)):
+            self._thaw_later(item, self._advance(item, NOTHING))
 
-    def _judged(self, item: Item, verdict: Pass | Hold | Refuse | Defer) -> bool:
+    def _judged(self, item: Item, verdict: Verdict) -> bool:
         item.verdict = verdict
         if isinstance(verdict, Refuse | Defer):
             item.plan = Plan((verdict,), note="by a screen")
             self._performer.perform(item, item.plan, NOTHING)
-            return True
-        return False
+            return False
+        return True
 
     def _case(self, item: Item, entry: Entry) -> Case:
-        taken = self._repeats.taken(item.identity) if item.identity is not None else None
-        earlier = self._performer.earlier(taken) if taken is not None else ()
+        assert item.identity is not None
+        taken = self._repeats.taken(item.identity)
+        earlier = () if taken is None else self._performer.earlier(taken)
         return Case(item.notification, entry.route, item.peer, item.at, earlier, entry.memory)
 
     # -- what waits for files
@@ -256,20 +266,11 @@ class Dispatcher:
             except Exception as error:
                 self._failed(error)
                 break
-            waiting = [(item, cold) for item, _ in waiting if (cold := self._try(item, fresh)) is not None]
+            waiting = [(item, cold) for item, _ in waiting if (cold := self._advance(item, fresh)) is not None]
             if not waiting:
                 return
         for item, _ in waiting:
             item.fail(SOON)
-
-    def _try(self, item: Item, fresh: Fresh) -> Cold | None:
-        """`_advance`; a bug in it ends this item alone, as a Defer."""
-        try:
-            return self._advance(item, fresh)
-        except Exception as error:
-            self._failed(error)
-            item.fail(SOON)
-            return None
 
     def _failed(self, error: Exception) -> None:
         self._log.info("agent failed", error=f"{type(error).__name__}: {error}", exc_info=error)
@@ -279,25 +280,23 @@ class Dispatcher:
     def _end(self, item: Item, outcome: Outcome) -> None:
         if item.identity is not None:
             self._repeats.under_way.discard(item.identity)
-        self.outcomes[code_class(outcome.code)] += 1
-        self._trace.write(_line(self._moment(), item, outcome))
+        if not self._ended:
+            self._tick.soon(self._record)
+        self._ended.append((item, outcome))
 
-    def _moment(self) -> str:
-        """The time as the trace has it; made once a millisecond."""
-        now = int(self._clock() * 1000)
-        if now != self._millisecond:
-            self._millisecond, self._written = now, f"{now / 1000:.3f}"
-        return self._written
+    def _record(self) -> None:
+        """What has ended in this tick, counted, and a line for each in the trace."""
+        ended, self._ended = self._ended, []
+        for _, outcome in ended:
+            self.outcomes[code_class(outcome.code)] += 1
+        self._trace.write(*_lines(f"{self._clock():.3f}", ended))
 
     def _settle(self, item: Item, outcome: Outcome) -> None:
         """Ends an item of a PDU: the agent's own record, and the turn's."""
         self._end(item, outcome)
-        turn = item.turn
-        assert turn is not None
-        if not turn.settle(item.index, outcome):
+        assert item.turn is not None
+        if not item.turn.settle(item.index, outcome):
             self.late(item, outcome)
-        elif turn.waiting and turn not in self._impatient:
-            self._hurry(turn)
 
     def _keep_untold(self, items: Sequence[Item], outcomes: Sequence[Outcome]) -> None:
         """(g): a batch told errorinternalproblem as a whole comes again, singly; each gets its own answer then."""
@@ -318,18 +317,23 @@ class Dispatcher:
 
     async def run(self) -> None:
         """Answers PDUs whose first decided item has waited PATIENCE seconds; stands still while there are none."""
-        while True:
-            await self._hurried.wait()
-            await trio.sleep(0.25)
-            now = trio.current_time()
-            for turn in list(self._impatient):
-                if turn.first == 0.0:
-                    turn.first = now
-                elif now - turn.first >= PATIENCE - 0.5:
-                    self._impatient.pop(turn, None)
-                    turn.give_up()
-            if not self._impatient:
-                self._hurried = trio.Event()
+        try:
+            while True:
+                await self._hurried.wait()
+                await trio.sleep(0.25)
+                self._look_at_impatient(trio.current_time())
+        finally:
+            self._record()
+
+    def _look_at_impatient(self, now: float) -> None:
+        for turn in list(self._impatient):
+            if turn.first == 0.0:
+                turn.first = now
+            elif now - turn.first >= PATIENCE - 0.5:
+                self._impatient.pop(turn, None)
+                turn.give_up()
+        if not self._impatient:
+            self._hurried = trio.Event()
 
     @property
     def screens_struck(self) -> int:
@@ -346,13 +350,16 @@ def _tls_domain(notification: Notification) -> str | None:
     return notification.storessl.domain if notification.storessl is not None else None
 
 
-def _line(moment: str, item: Item, outcome: Outcome) -> str:
+def _lines(moment: str, ended: Sequence[tuple[Item, Outcome]]) -> list[str]:
     """time, key's handle, store, recipient, peer, code, note: what `trace` searches."""
-    notification, plan = item.notification, item.plan
-    store = notification.store if item.identity is None else item.identity[0]
-    mark = hashlib.sha256(notification.identifier).hexdigest()[:12]
-    recipient, peer = notification.recipient, item.peer
-    return (
-        f"{moment}\t{mark}\t{store}\t{recipient.localpart}@{recipient.domain}"
-        f"\t{'inner' if peer.inner else peer.address}\t{outcome.code}\t{plan.note if plan is not None else ''}"
-    )
+    lines = []
+    for item, outcome in ended:
+        notification, plan, peer = item.notification, item.plan, item.peer
+        store = notification.store if item.identity is None else item.identity[0]
+        mark = hashlib.sha256(notification.identifier).hexdigest()[:12]
+        localpart, domain = notification.recipient
+        lines.append(
+            f"{moment}\t{mark}\t{store}\t{localpart}@{domain}"
+            f"\t{'inner' if peer.inner else peer.address}\t{outcome.code}\t{plan.note if plan is not None else ''}"
+        )
+    return lines

@@ -9,7 +9,7 @@ from forwarder.agent.links import QueueFull
 from forwarder.agent.repeats import Identity
 from forwarder.agent.routes import Entry
 from forwarder.agent.turn import Turn
-from forwarder.model import Notification, Outcome, Peer, Redirect
+from forwarder.model import Mailbox, Notification, Outcome, Peer, Redirect
 from forwarder.plugin import PeerError, Plan, Verdict
 from forwarder.ports import NoService
 from forwarder.wire.outcome import ACCEPTED, BUSY, DEFERRED, DUPLICATE, MOVED, code_class, from_target
@@ -19,21 +19,29 @@ TOMORROW = Outcome(DEFERRED, retryafter=86400)
 
 
 class Item:
-    """Ends once: by `end`, or when the last of its `parts` has ended (Deposit beside Resend has two)."""
+    """Ends once: by `end`, or when the last of its `parts` has ended (Deposit beside Resend has two).
+
+    Passed straight on, it is itself what a link carries (`links.Outgoing`).
+    """
 
     __slots__ = (
         "_codes",
         "_missing",
         "_settle",
         "at",
+        "deadline",
+        "ended",
         "entry",
         "identity",
         "index",
         "moved",
         "notification",
+        "octets",
         "peer",
         "plan",
+        "since",
         "strategy",
+        "target",
         "turn",
         "verdict",
     )
@@ -59,8 +67,14 @@ class Item:
         self.turn = turn
         self.index = index
         self._settle = settle
+        self.ended = False
         self._codes: list[Outcome] | None = None
         self._missing = 1
+
+    octets: bytes
+    target: Mailbox
+    deadline: float
+    since: float
 
     def split(self, parts: int) -> None:
         """It ends when that many parts have."""
@@ -68,22 +82,24 @@ class Item:
 
     def end(self, outcome: Outcome) -> None:
         """One part has ended (of one, unless `split`). After the last, nothing counts any more."""
-        if self._missing == 1 and self._codes is None:
-            self._missing = 0
-            self._settle(self, self._with_moved(outcome) if self.moved else outcome)
-        elif self._missing:
+        if self.ended:
+            return
+        if self._missing > 1 or self._codes is not None:
             self._codes = [*(self._codes or ()), outcome]
             self._missing -= 1
-            if not self._missing:
-                self._settle(self, self._with_moved(fold_parts(self._codes)))
+            if self._missing:
+                return
+            outcome = fold_parts(self._codes)
+        self.ended = True
+        self._settle(self, self._with_moved(outcome) if self.moved else outcome)
 
-    def heard(self, answer: Outcome | PeerError) -> None:
+    def tell(self, answer: Outcome | PeerError, /) -> None:
         """What the agent of a single target said, or that it said nothing: its outcome is ours (5.0)."""
-        self.end(from_failure(answer) if isinstance(answer, PeerError) else from_target(answer))
+        self.end(from_target(answer) if isinstance(answer, Outcome) else from_failure(answer))
 
     def fail(self, outcome: Outcome) -> None:
         """Ends it as a whole, whatever its parts are at."""
-        if self._missing:
+        if not self.ended:
             self._missing, self._codes, self.moved = 1, None, ()
             self.end(outcome)
 

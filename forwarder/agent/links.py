@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import islice
+from typing import Protocol
 
 import trio
 
@@ -45,26 +47,36 @@ class OutOfTime(PeerError):
     """The item's deadline passed before its agent answered."""
 
 
-class Outgoing:
-    """One notification on its way to one mailbox. `told` is called once."""
+class Outgoing(Protocol):
+    """One notification on its way to one mailbox. `ended`: nobody waits for its answer any more; what it is told
+    then counts for nothing."""
 
-    __slots__ = ("_told", "deadline", "octets", "since", "target")
+    octets: bytes
+    target: Mailbox
+    deadline: float
+    since: float
+    ended: bool
+
+    def tell(self, answer: Outcome | PeerError, /) -> None: ...
+
+
+class Letter:
+    """Octets for a mailbox whose answer goes to a function, called once."""
+
+    __slots__ = ("_told", "deadline", "ended", "octets", "since", "target")
 
     def __init__(self, octets: bytes, target: Mailbox, told: Told, deadline: float, since: float) -> None:
         self.octets = octets
         self.target = target
-        self._told: Told | None = told
         self.deadline = deadline
         self.since = since
+        self.ended = False
+        self._told = told
 
-    @property
-    def ended(self) -> bool:
-        return self._told is None
-
-    def tell(self, outcome: Outcome | PeerError) -> None:
-        told, self._told = self._told, None
-        if told is not None:
-            told(outcome)
+    def tell(self, answer: Outcome | PeerError, /) -> None:
+        if not self.ended:
+            self.ended = True
+            self._told(answer)
 
 
 @dataclass(slots=True, eq=False)
@@ -103,13 +115,17 @@ class Link:
     def resting(self) -> bool:
         return not (self.queue or self.side or self.out)
 
-    def put(self, item: Outgoing) -> None:
+    def put(self, item: Outgoing) -> bool:
+        """At the end of this tick. False: too much waits already."""
+        if len(self.queue) + len(self.side) >= QUEUE:
+            return False
         if self.suspects and item.target in self.suspects:
             self.side.append(item)
         else:
             self.queue.append(item)
         if not self.dirty:
             self._touch(self)
+        return True
 
     def flush(self) -> None:
         """Sends what may be sent now. Called at the end of a tick and by the clock."""
@@ -132,17 +148,13 @@ class Link:
         return count < most
 
     def _take(self) -> list[Outgoing]:
-        items: list[Outgoing] = []
-        room, octets = (BATCH_ITEMS if self.extended else 1), 0
-        while self.queue and len(items) < room:
-            item = self.queue[0]
-            octets += len(item.octets)
-            if items and octets > BATCH_OCTETS:
-                break
+        items = list(islice(self.queue, BATCH_ITEMS if self.extended else 1))
+        octets = sum([len(item.octets) for item in items])
+        while octets > BATCH_OCTETS and len(items) > 1:
+            octets -= len(items.pop().octets)
+        for _ in items:
             self.queue.popleft()
-            if not item.ended:
-                items.append(item)
-        return items
+        return [item for item in items if not item.ended]
 
     def _send(self, items: list[Outgoing], lane: str, now: float) -> None:
         if not items:
@@ -245,11 +257,14 @@ class Links:
         redirect: bool = False,
     ) -> None:
         """`octets` to the agent of `target` (or of the domain `rna`), at the end of this tick."""
-        domain = rna or target.domain
-        item = Outgoing(octets, target, told, deadline, self._tick.time())
+        self.carry(Letter(octets, target, told, deadline, self._tick.time()), rna or target.domain, redirect)
+
+    def carry(self, item: Outgoing, domain: str, redirect: bool = False) -> None:
+        """The same for what is an Outgoing already: to the agent of this domain."""
         link = self._at_hand.get((domain, redirect)) or self._known(domain, redirect)
         if link is not None:
-            self._put(link, item)
+            if not link.put(item):
+                self._strike(item)
         elif domain in self._locating:
             self._wait(domain, item, redirect)
         else:
@@ -287,10 +302,10 @@ class Links:
         finally:
             self._note(domain, failure if agent is None else None)
             for item, redirect in self._locating.pop(domain):
-                if agent is not None:
-                    self._put(self._link(agent, redirect), item)
-                else:
+                if agent is None:
                     item.tell(failure)
+                elif not self._link(agent, redirect).put(item):
+                    self._strike(item)
 
     def _note(self, domain: str, failure: PeerError | None) -> None:
         if isinstance(failure, NoService) and failure.kind == "forbidden":
@@ -302,12 +317,6 @@ class Links:
     def _link(self, agent: Agent, redirect: bool) -> Link:
         link = self._links.get((agent, redirect))
         return self._new_link(agent, redirect) if link is None else link
-
-    def _put(self, link: Link, item: Outgoing) -> None:
-        if len(link.queue) + len(link.side) >= QUEUE:
-            self._strike(item)
-        else:
-            link.put(item)
 
     def _new_link(self, agent: Agent, redirect: bool) -> Link:
         if len(self._links) >= LINKS:

@@ -92,10 +92,11 @@ class Performer:
 
     def perform(self, item: Item, plan: Plan, fresh: Fresh) -> Cold | None:
         """Starts every step; the item ends when all have. Cold: nothing was done yet, read these first."""
-        if item.entry is not None and type(item.verdict) is not Hold:
-            leg = self._routes.straight(item.entry, plan)
+        entry = item.entry
+        if entry is not None and entry.straight is not None and type(item.verdict) is not Hold:
+            leg = self._routes.straight(entry, plan)
             if leg is not None:
-                self._pass_straight(item, item.entry, leg)
+                self._pass_straight(item, entry, leg)
                 return None
         deeds: list[tuple[Step, Expansion]] = []
         for step in plan.steps:
@@ -178,11 +179,14 @@ class Performer:
         notification = item.notification
         try:
             hop = entry.hop(self._clock(), RESENT)
-            octets = splice(notification, leg.recipient, original=entry.original, hop=hop)
+            item.octets = splice(notification, leg.recipient, original=entry.original, hop=hop)
         except MalformedPDU:
             item.end(TOO_MUCH)
             return
-        self._links.offer(leg.mailbox, octets, item.heard, deadline=self._tick.time() + _patience(notification))
+        item.target = leg.mailbox
+        item.since = self._tick.time()
+        item.deadline = item.since + (_patience(notification) if notification.trace or notification.hops else STATELESS)
+        self._links.carry(item, leg.mailbox.domain)
 
     def _pass_on(self, item: Item, leg: Leg, how: int, chains: bool, told: Callable[[Outcome], None]) -> None:
         entry, notification = item.entry, item.notification

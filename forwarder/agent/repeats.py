@@ -52,7 +52,7 @@ class Repeats:
         self._clock = clock
         self.struck: Struck = unheard
         self._taken: dict[int, Taken] = {}
-        self._untold: dict[Identity, tuple[float, Outcome]] = {}
+        self.untold: dict[Identity, tuple[float, Outcome]] = {}
         self.under_way: set[Identity] = set()
 
     def mark(self, mailbox: Mailbox) -> bytes:
@@ -62,26 +62,22 @@ class Repeats:
 
     def loop(self, notification: Notification, mailbox: Mailbox) -> Outcome | None:
         """(a) and (b): too many hops, or our own mark for this mailbox in the trace."""
-        if notification.hops is None and not notification.trace:
-            return None
         if hops_of(notification) + 1 > self._hops:
             return Outcome(TOOMANYHOPS, text="over the limit hops")
         ours = [hop.rcpt for hop in notification.trace if hop.by == self._name]
         return Outcome(LOOP) if ours and self.mark(mailbox) in ours else None
 
-    def untold(self, identity: Identity) -> Outcome | None:
+    def was_not_told(self, identity: Identity) -> Outcome | None:
         """(g): an outcome that the sender was not told, told now."""
-        if not self._untold:
-            return None
-        until, outcome = self._untold.get(identity, (0.0, Outcome(0)))
+        until, outcome = self.untold.get(identity, (0.0, Outcome(0)))
         return outcome if until > self._clock() else None
 
     def keep_untold(self, identity: Identity, outcome: Outcome) -> None:
         """Bounded by number as well as by time: the oldest go first."""
-        while len(self._untold) >= UNTOLD_MOST:
-            del self._untold[next(iter(self._untold))]
-        self._untold.pop(identity, None)
-        self._untold[identity] = (self._clock() + UNTOLD, outcome)
+        while len(self.untold) >= UNTOLD_MOST:
+            del self.untold[next(iter(self.untold))]
+        self.untold.pop(identity, None)
+        self.untold[identity] = (self._clock() + UNTOLD, outcome)
 
     def taken(self, identity: Identity) -> Taken | None:
         return self._taken.get(hash(identity))
@@ -106,8 +102,8 @@ class Repeats:
         for short in [short for short, taken in self._taken.items() if taken.at < older]:
             del self._taken[short]
         now = self._clock()
-        for identity in [identity for identity, (until, _) in self._untold.items() if until <= now]:
-            del self._untold[identity]
+        for identity in [identity for identity, (until, _) in self.untold.items() if until <= now]:
+            del self.untold[identity]
 
     def __len__(self) -> int:
         return len(self._taken)

@@ -143,7 +143,7 @@ class Routes:
 
     def entry(self, mailbox: Mailbox, fresh: Fresh) -> Entry | Outcome | Cold:
         """Who acts for it, or the outcome where nobody does."""
-        answer = fresh[mailbox] if mailbox in fresh else self._addresses.look_up(mailbox)
+        answer = fresh[mailbox] if fresh and mailbox in fresh else self._addresses.look_up(mailbox)
         if type(answer) is Found:
             entry = self._entries.get(mailbox)
             if entry is not None and entry.route is answer.route:

@@ -15,6 +15,7 @@ from forwarder.wire.outcome import BUSY, UNVERIFIED
 
 STAGES = ("lists", "signature", "callback", "greylist")
 PATIENCE = 10.0
+PASS = Pass()
 AT_ONCE = 100
 ASKING = 10_000
 """Notifications that ask or wait to; more are told 35."""
@@ -45,10 +46,13 @@ class Screens:
     def judge(self, case: Case) -> Verdict | Ask:
         """The first verdict that is not "pass"; Ask where a screen needs the network."""
         for guarded in self._screens:
-            verdict = self._judge(guarded, case)
-            if not isinstance(verdict, Pass):
+            try:
+                verdict = guarded.screen.judge(case)
+            except Exception as error:
+                verdict = self._failed(guarded, error)
+            if type(verdict) is not Pass:
                 return verdict
-        return Pass()
+        return PASS
 
     async def ask(self, case: Case) -> Verdict:
         """The chain again, asking where it must; each has PATIENCE seconds. Code 35 where ASKING ask already."""
@@ -65,21 +69,16 @@ class Screens:
 
     async def _ask_all(self, case: Case) -> Verdict:
         for guarded in self._screens:
-            verdict: Verdict | Ask = self._judge(guarded, case)
-            if isinstance(verdict, Ask):
-                verdict = await self._ask(guarded, case)
-            if not isinstance(verdict, Pass):
+            verdict = await self._ask(guarded, case)
+            if type(verdict) is not Pass:
                 return verdict
-        return Pass()
-
-    def _judge(self, guarded: Guarded, case: Case) -> Verdict | Ask:
-        try:
-            return guarded.screen.judge(case)
-        except Exception as error:
-            return self._failed(guarded, error)
+        return PASS
 
     async def _ask(self, guarded: Guarded, case: Case) -> Verdict:
         try:
+            verdict = guarded.screen.judge(case)
+            if not isinstance(verdict, Ask):
+                return verdict
             async with self._limiter:
                 with trio.fail_after(PATIENCE):
                     return await guarded.screen.ask(case)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from forwarder.model import Outcome, Peer
+from forwarder.model import Outcome
 from forwarder.wire.outcome import BUSY
 
 PATIENCE = 5.0
@@ -16,15 +16,15 @@ LATER = Outcome(BUSY, retryafter=300)
 
 
 class Turn:
-    """`answer` is called once, with an outcome for each item; `late` for outcomes that came after the answer."""
+    """`answer` is called once, with an outcome for each item; `begun` once, when some are decided and some are not."""
 
-    __slots__ = ("_answer", "_missing", "answered", "first", "outcomes", "peer")
+    __slots__ = ("_answer", "_begun", "_missing", "answered", "first", "outcomes")
 
-    def __init__(self, peer: Peer, items: int, answer: Callable[[Sequence[Outcome]], None]) -> None:
-        self.peer = peer
+    def __init__(self, items: int, answer: Callable[[Sequence[Outcome]], None], begun: Callable[[Turn], None]) -> None:
         self.outcomes: list[Outcome | None] = [None] * items
         self._missing = items
         self._answer = answer
+        self._begun: Callable[[Turn], None] | None = begun
         self.answered = False
         self.first = 0.0
         if not items:
@@ -38,12 +38,10 @@ class Turn:
         self._missing -= 1
         if not self._missing:
             self._close()
+        elif self._begun is not None:
+            begun, self._begun = self._begun, None
+            begun(self)
         return True
-
-    @property
-    def waiting(self) -> bool:
-        """Some items are decided, some are not: the patience of PATIENCE seconds runs."""
-        return not self.answered and 0 < self._missing < len(self.outcomes)
 
     def give_up(self) -> None:
         """Answers now; undecided items are told to come back."""

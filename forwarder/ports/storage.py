@@ -137,6 +137,6 @@ class Ledger(Memories, Protocol):
 class Trace(Protocol):
     """The story of each notification: append-only, written behind, may lose its last moment in a crash."""
 
-    def write(self, line: str) -> None:
-        """One line without its end; never waits."""
+    def write(self, *lines: str) -> None:
+        """Each without its end; never waits."""
         ...

@@ -41,17 +41,15 @@ class Trace:
         self._unsaid = 0
         self.dropped = 0
 
-    def write(self, line: str) -> None:
-        lines = self._lines
-        count = len(lines)
-        if count >= BUFFER_LINES:
-            self.dropped += 1
-            self._unsaid += 1
-            return
-        lines.append(line)
-        if not count:
+    def write(self, *lines: str) -> None:
+        held = len(self._lines)
+        kept = lines[: BUFFER_LINES - held]
+        self._lines += kept
+        self.dropped += len(lines) - len(kept)
+        self._unsaid += len(lines) - len(kept)
+        if not held:
             self._some.set()
-        elif count == FLUSH_LINES - 1:
+        if held < FLUSH_LINES <= held + len(kept):
             self._many.set()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:

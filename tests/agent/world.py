@@ -269,8 +269,8 @@ class Disk:
     async def memory(self, entry: str, strategy: str) -> Mapping[str, bytes]:
         return self.memories.get((entry, strategy), {})
 
-    def write(self, line: str) -> None:
-        self.lines.append(line)
+    def write(self, *lines: str) -> None:
+        self.lines += lines
 
     async def pull(self, order: PullOrder) -> Outcome:
         self.pulled.append(order)
