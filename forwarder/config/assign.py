@@ -19,6 +19,8 @@ from forwarder.config.tables import models_in
 
 Operator = Literal["=", "+=", "-="]
 
+INTEGER_DIGITS = 18
+"""More are no whole number of TOML's 64 bits."""
 _DATE = "0123456789"
 
 
@@ -112,7 +114,7 @@ def value_of(text: str, expected: str) -> Any:
         return _listed(text)
     if expected == "bool" and text in ("true", "false"):
         return text == "true"
-    if expected == "int" and text.isascii() and text.isdigit():
+    if expected == "int" and text.isascii() and text.isdigit() and len(text) <= INTEGER_DIGITS:
         return int(text)
     if expected == "date" and text[0] in _DATE:
         return toml_value(text)
@@ -123,7 +125,7 @@ def toml_value(text: str) -> Any:
     """One TOML value. Raises BadAssignment."""
     try:
         values = tomllib.loads(f"value = {text}")
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # ValueError: also integers of thousands of digits
         raise BadAssignment(f"{text!r} is no TOML value: {error}") from None
     if list(values) != ["value"]:
         raise BadAssignment(f"{text!r} is more than one TOML value")

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, Field, PlainValidator, ValidationError
 
-from forwarder.config.globs import groups_in, substitute
+from forwarder.config.globs import WILDCARDS, groups_in, substitute
 from forwarder.config.lines import ConfigError, ConfigErrors, Document, Steps
 from forwarder.config.settings import TARGETS_MOST, Carrier, Count, Limits
 from forwarder.config.tables import AccountName, Address, DomainName, Many, Table, complaints, nearest
@@ -58,10 +58,10 @@ def _template(value: object) -> Mailbox:
     """A target of a pattern: `{1}` may stand in either part, which are kept apart but not yet checked."""
     if not isinstance(value, str):
         raise ValueError(f'expected an address such as "{{1}}@isp.example", found {value!r}')
-    groups = ("x",) * max(groups_in(value), default=0)
-    parsed = parse_mailbox(substitute(value, groups)) if 0 not in groups_in(value) else None
-    if parsed is None:
-        raise ValueError(f"{value!r}: wildcards are numbered from {{1}}")
+    named = groups_in(value)
+    if not named <= set(range(1, WILDCARDS + 1)):
+        raise ValueError(f"{value!r}: wildcards are numbered from {{1}} to {{{WILDCARDS}}}")
+    parsed = parse_mailbox(substitute(value, ("x",) * WILDCARDS))
     local, _, domain = value.rpartition("@")
     return Mailbox(local if groups_in(local) else parsed.localpart, domain if groups_in(domain) else parsed.domain)
 
@@ -269,6 +269,7 @@ def _core_objections(said: Core, limits: Limits) -> Iterator[tuple[Steps, str]]:
             yield (key,), f'{len(named)} {word} but no kind ("role" or "group"); {_TWO_OF_ONE}'
         if len(named) > most:
             yield (key,), f"{len(named)} {word}, expected at most {most} ([limits] targets, up to {TARGETS_MOST})"
+            continue
         for place, one in enumerate(named):
             if one in named[:place]:
                 yield (key, place), f"{one} is named twice"
@@ -276,8 +277,9 @@ def _core_objections(said: Core, limits: Limits) -> Iterator[tuple[Steps, str]]:
         yield (), "says neither `to` nor `readers`: expected one of them"
     if said.state == "moved" and not said.to:
         yield ("state",), '"moved" needs `to`: where the mailbox has moved'
+    targets = frozenset(said.to)
     for target in said.via if isinstance(said.via, dict) else ():
-        if target not in said.to:
+        if target not in targets:
             yield ("via",), f"{target} is none of the targets in `to`"
 
 

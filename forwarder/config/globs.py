@@ -11,7 +11,7 @@ from forwarder.model import LOCALPART_OCTETS, fold_localpart
 
 _PIECE = re.compile(r"\*+|\?|\[(!?)(\]?[^\]]*)\]|.", re.DOTALL)
 _GROUP = re.compile(r"\{(\d+)\}")
-_WILDCARDS = 20
+WILDCARDS = 20
 
 
 class Glob:
@@ -24,8 +24,8 @@ class Glob:
         self.text = folded
         self._pieces = [_piece(match) for match in _PIECE.finditer(folded)]
         self.groups = sum(wild for wild, _ in self._pieces)
-        if self.groups > _WILDCARDS:
-            raise ValueError(f"has {self.groups} wildcards, expected at most {_WILDCARDS}")
+        if self.groups > WILDCARDS:
+            raise ValueError(f"has {self.groups} wildcards, expected at most {WILDCARDS}")
         self.literals = sum(not wild for wild, _ in self._pieces)
         try:
             self._regex = self._compiled()

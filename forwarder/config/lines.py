@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 FILE_OCTETS = 1 << 20
+KEY_PARTS = 32
+"""Of one dotted key: its time and memory grow with the square of them."""
 
 Steps = tuple[str | int, ...]
 
@@ -26,12 +28,20 @@ _VALUE = re.compile(
     r"|'[^']*'|\#[^\n]*|[\[\]{},\n]|[ \t\r]+|[^\s\"'\#\[\]{},]+",
     re.DOTALL,
 )
+_LONG_KEY = re.compile(
+    r"""(?:^|[\[{,])[ \t]*+(?:(?:"(?:\\.|[^"\\\n])*+"|'[^'\n]*+'|[A-Za-z0-9_-]++)[ \t]*+\.[ \t]*+)"""
+    f"{{{KEY_PARTS}}}",
+    re.MULTILINE,
+)
 _BARE = re.compile(r"[A-Za-z0-9_-]+\Z")
 _POSITION = re.compile(r" ?\(at (?:line (\d+), column \d+|end of document)\)$")
 
 
 class ConfigError(Exception):
-    """One mistake. file: relative to the configuration folder when inside; line 0: the file as a whole."""
+    """One mistake. file: relative to the configuration folder when inside; line 0: the file as a whole.
+
+    As text it is one line that a terminal only prints, whatever the file holds.
+    """
 
     def __init__(self, file: str, line: int, key: str, text: str) -> None:
         super().__init__(file, line, key, text)
@@ -39,7 +49,13 @@ class ConfigError(Exception):
 
     def __str__(self) -> str:
         where = f"{self.file}:{self.line}" if self.line else self.file
-        return f"{where}: {self.key}: {self.text}" if self.key else f"{where}: {self.text}"
+        return _on_a_line(f"{where}: {self.key}: {self.text}" if self.key else f"{where}: {self.text}")
+
+
+def _on_a_line(text: str) -> str:
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 class ConfigErrors(Exception):
@@ -114,6 +130,9 @@ def read_text(path: Path, file: str) -> tuple[str, Stamp]:
 
 def parse(text: str, file: str) -> Document:
     """TOML text with the line of each value. Raises ConfigErrors with the line of a syntax error."""
+    if found := _LONG_KEY.search(text):
+        line = text.count("\n", 0, found.end()) + 1
+        raise ConfigErrors([ConfigError(file, line, "", f"a key of over {KEY_PARTS} parts")])
     try:
         data = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # ValueError: also integers of thousands of digits

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import structlog
 import trio
 
 from forwarder.config.sockets import within_reach
@@ -21,6 +22,8 @@ SOCKET = "control.sock"
 LONGEST = 65536
 PATIENCE = 30.0
 AT_ONCE = 20
+
+log = structlog.get_logger("forwarder.control")
 
 Verb = Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
 
@@ -72,7 +75,7 @@ class Control:
         try:
             asked = json.loads(line)
             verb = self._verbs.get(asked["verb"])
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, RecursionError):
             return {"ok": False, "error": "not a request"}
         if verb is None:
             return {"ok": False, "error": f"this daemon does not know {asked['verb']!r}"}
@@ -80,3 +83,6 @@ class Control:
             return {"ok": True, **await verb(asked)}
         except ValueError as error:
             return {"ok": False, "error": str(error)}
+        except Exception as error:  # a fault in a verb, or a failing disk, is not the end of the daemon
+            log.error("verb failed", verb=asked["verb"], error=repr(error), exc_info=error)
+            return {"ok": False, "error": "failed; the log of the daemon says why"}

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from email import policy
+from email.errors import MessageError
 from email.header import decode_header, make_header
 from email.message import Message
 from email.parser import BytesParser, HeaderParser
@@ -54,7 +55,7 @@ def view(octets: bytes) -> View:
     texts, attachments = [], []
     for number, part in enumerate(_leaves(message), 1):
         content = _content(part)
-        name = clean(_decoded(part.get_filename() or "")).strip()
+        name = _name(part)
         if _is_text(part) and not name:
             texts.append(_text(part, content))
         else:
@@ -110,6 +111,13 @@ def _is_text(part: Message[Any, Any]) -> bool:
     return part.get_content_maintype() == "text" and part.get_content_disposition() != "attachment"
 
 
+def _name(part: Message[Any, Any]) -> str:
+    try:
+        return clean(_decoded(part.get_filename() or "")).strip()
+    except (LookupError, ValueError):  # of a character set that is none
+        return ""
+
+
 def _content(part: Message[Any, Any]) -> bytes:
     if part.is_multipart():
         try:
@@ -135,7 +143,7 @@ def _decoded(value: object) -> str:
     text = str(value).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     try:
         return re.sub(r"\r?\n[ \t]", " ", str(make_header(decode_header(text))))
-    except (LookupError, ValueError, UnicodeError):
+    except (MessageError, LookupError, ValueError):
         return text
 
 

@@ -51,6 +51,11 @@ BAD = [
     (DOMAIN, "[dns]\nmode = 1\n", '{}:2: dns.mode: expected one of "delegate"'),
     (DOMAIN, '[[pattern]]\nto = ["a@isp.example"]\n', "{}:1: pattern.match: expected a pattern such as"),
     (DOMAIN, '[[pattern]]\nmatch = "s-*"\nto = ["{2}@isp.example"]\n', "{}:3: pattern.to: {{2}} names no wildcard"),
+    (
+        DOMAIN,
+        '[[pattern]]\nmatch = "s-*"\nto = ["{99999999999999}@isp.example"]\n',
+        "{}:3: pattern.to: '{{99999999999999}}@isp.example': wildcards are numbered from {{1}} to {{20}}",
+    ),
     (DOMAIN, "[catch_all]\nto = []\n", "{}:1: catch_all: says neither `to` nor `readers`"),
     (DOMAIN, "[defaults]\nstrategy = 1\n", "{}:2: defaults.strategy: expected a string, found 1"),
     (DOMAIN, '[defaults]\nkeep = "7y"\n', "{}:2: defaults.keep: unknown key"),
@@ -83,6 +88,15 @@ BAD = [
     (ADDRESS, TO + 'expires = "2026-12-31"\n', "{}:2: expires: expected a TOML date such as 2026-12-31"),
     (ADDRESS, TO + "expires = 0001-01-01T00:00:00+23:00\n", "{}:2: expires: 0001-01-01 00:00:00+23:00 is no time"),
     (ADDRESS, TO + "note = 1" + "0" * 5000 + "\n", "{}: no TOML: exceeds the limit"),
+    (ADDRESS, TO + "a." * 400_000 + "a = 1\n", "{}:2: a key of over 32 parts"),
+    (ADDRESS, TO + "[" + "'a.' . \"b\" . " * 20 + "c]\n", "{}:2: a key of over 32 parts"),
+    (
+        ADDRESS,
+        'kind = "role"\nto = [' + "".join(f"'a{n}@isp.example'," for n in range(40_000)) + "]\n",
+        "{}:2: to: 40000 targets, expected at most 50",
+    ),
+    (ADDRESS, TO + '"a\\nb\\u001b" = 1\n', '{}:2: "a\\nb\\x1b": unknown key'),
+    (ADDRESS, TO + 'strategy = """\n\nsubscribe"""\n', '{}:2: strategy: unknown strategy "\\nsubscribe"; did you mean'),
     (ADDRESS, "x = " + "[" * 5000, "{}: no TOML: "),
     (ADDRESS, TO + 'via = { "c@isp.example" = "smtp" }\n', "{}:2: via: c@isp.example is none of the targets"),
     (ADDRESS, TO + 'via = "uucp"\n', "{}:2: via: expected one of auto, im2000, smtp"),
@@ -117,3 +131,8 @@ def test_a_mistake_in_the_defaults_is_told_where_it_is_written(
 def test_the_same_octets_that_are_no_text(folder: Path, write: Write, specs: Mapping[str, Any]) -> None:
     write(ADDRESS, "").write_bytes(b'to = ["b@isp.example"]\nnote = "\xff"\n')
     assert [str(finding) for finding in check(folder, specs)] == [f"{ADDRESS}:2: is not UTF-8"]
+
+
+def test_a_domain_name_of_many_labels_is_no_long_key(folder: Path, write: Write, specs: Mapping[str, Any]) -> None:
+    write(ADDRESS, f"to = ['x@{'a.' * 100}example']\nnote = '{'b.' * 100}'\n")
+    assert check(folder, specs) == []

@@ -207,9 +207,15 @@ def test_what_is_no_assignment(text: str) -> None:
         parse_assignment(text)
 
 
-@pytest.mark.parametrize("text", ["note+=x", "to-=nobody@isp.example", "to=[1", "note.deep=x", "to=[1] x"])
+DEEP, LONG = "to=" + "[" * 3000, "limits.targets=" + "9" * 5000
+INLINE = "limits.deep.er=1"  # a table in an inline one
+
+
+@pytest.mark.parametrize(
+    "text", ["note+=x", "to-=nobody@isp.example", "to=[1", "note.deep=x", "to=[1] x", DEEP, LONG, INLINE]
+)
 def test_what_does_not_fit_its_key(editor: Editor, write: Write, text: str) -> None:
-    path = write("brian", 'note = "x"\nto = ["b@isp.example"]\n')
+    path = write("brian", 'note = "x"\nto = ["b@isp.example"]\nlimits = { waiting = 1 }\n')
     before = path.read_text()
     with pytest.raises((BadAssignment, ConfigErrors)):
         editor.set_address(BRIAN, typed(text))

@@ -29,11 +29,17 @@ SNIPPETS = st.sampled_from(
         b"&#x110000;",
         b"\x1b[2J\x00",
         b": \r\n",
+        b"Subject: =?utf-8?b?A?=\n",
+        b"Subject: =?\xfftf-8?q?x?=\n",
+        b"Content-Disposition: attachment; filename*=\0'x'y\n",
     ]
 )
 
 
 @example(b"Content-Type: text/html\r\n\r\n<![x<p>")
+@example(b"Subject: =?utf-8?b?A?=\r\n\r\n")  # of a length that base64 never has
+@example(b"Subject: =?\xfftf-8?q?x?=\r\n\r\n")
+@example(b"Content-Disposition: attachment; filename*=\0'x'y\r\n\r\n")
 @given(st.lists(SNIPPETS | st.binary(max_size=30), max_size=30).map(b"".join))
 def test_any_octets_are_shown_without_control_characters(octets: bytes) -> None:
     seen = view(octets)

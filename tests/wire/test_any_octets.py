@@ -1,6 +1,6 @@
 """Whatever comes: a value that is written and read again as itself, or MalformedPDU; never another exception.
 
-The long form is tests/fuzz/fuzz_wire.py.
+The long form is tests/fuzz/run.py.
 """
 
 from __future__ import annotations
