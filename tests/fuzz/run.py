@@ -4,8 +4,8 @@
 
 With atheris installed it is guided by coverage, each target in a process of its own; else a seeded mutator works on
 good inputs and on `corpus/`. Prints the executions of each target and in total. A finding is stored in `found/`; the
-exit code is then 1. As a finding counts what an oracle of the target says, any exception, a second of processor time for one
-input, and memory that grows.
+exit code is then 1. As a finding counts what an oracle of the target says, any exception, a second of processor time
+for one input, and memory that grows.
 """
 
 from __future__ import annotations
