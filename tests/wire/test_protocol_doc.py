@@ -23,12 +23,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 import forwarder.wire
 from forwarder import signature
-from forwarder.model import Hop, Mailbox, user_label
+from forwarder.model import COPIED, FOLLOWED, RESENT, SHARED, Hop, Mailbox, RedirectKind, user_label
 from forwarder.net.locate import TWIN
 from forwarder.net.user_record import parse_user_record
 from forwarder.store.machine import _BEST, Told
 from forwarder.wire import msoap, msrap, outcome, rnaqp, rnasp, session
-from forwarder.wire.frames import Frames
+from forwarder.wire.frames import Frames, frame
 from forwarder.wire.notification import (
     decode_notification,
     encode_notification,
@@ -183,6 +183,16 @@ def test_the_module_is_ours() -> None:
 # -- tables
 
 
+def closes_after(protocol: session.Protocol, status: str) -> bool:
+    """Whether a server that answers a command with it has ended the session."""
+    server = session.ServerSession(protocol)
+    command = next(e.octets for e in EXAMPLES if (e.protocol, e.side) == (protocol.name, "command"))
+    server.receive_data(frame(command))
+    server.next_event()
+    server.send(protocol.error(status))
+    return server.state is session.State.CLOSED
+
+
 def test_status_numbers() -> None:
     names = set()
     for name, three, own, abort, after in rows("status | RNASP"):
@@ -192,7 +202,7 @@ def test_status_numbers() -> None:
             if number != "-":
                 assert room.Status[name] == int(number.split(",")[0])
                 assert protocol.error(name).abort is (abort == "yes")
-                assert session.closes_after(name) is closed
+                assert closes_after(protocol, name) is closed
     assert names == set(rnasp.Status.__members__) | set(msoap.Status.__members__)
 
 
@@ -214,6 +224,17 @@ def test_tokens() -> None:
 def test_names_of_services() -> None:
     labels = {f"_im2000-{service}._tcp": f"_im2000-{twin}._tcp" for service, twin in TWIN.items()}
     assert {clear.strip("`"): secure.strip("`") for _, clear, secure, _ in rows("service | label")} == labels
+
+
+def test_marks_of_a_hop() -> None:
+    said = TEXT[TEXT.index("| how | 1 |") :].splitlines()[2].strip("|").split("|")[1:]
+    for mark, word in ((FOLLOWED, "followed"), (SHARED, "shared"), (RESENT, "resent to one"), (COPIED, "copied")):
+        assert word in said[mark - 1]
+
+
+def test_kinds_of_a_redirect() -> None:
+    [said] = re.findall(r"`kind` 0 is (\w+) [^.]*, 1 for now, 2 a (\w+)", WORDS)
+    assert said == (RedirectKind(0).name, RedirectKind(2).name)
 
 
 def test_the_order_in_which_track_folds() -> None:
@@ -303,7 +324,7 @@ def test_the_signature_of_the_document() -> None:
 
 def test_it_survives_a_forward_by_the_rule_of_the_document() -> None:
     brian, bob = Mailbox("brian", "pobox.example"), Mailbox("bob", "isp.example")
-    hop = hop_tlv(Hop("mx.example", b"12345678", 1_800_000_000, 3))
+    hop = hop_tlv(Hop("mx.example", b"12345678", 1_800_000_000, RESENT))
     ours = decode_notification(SIGNED)
     passed_on = splice(ours, recipient_tlv(bob), original=original_tlv(brian), hop=hop)
     assert decode_notification(passed_on).recipient == bob
