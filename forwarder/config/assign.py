@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
-from forwarder.config.lines import key_path
+from forwarder.config.lines import KEY_PARTS, key_path
 from forwarder.config.tables import models_in
 
 Operator = Literal["=", "+=", "-="]
@@ -47,6 +47,8 @@ def parse_assignment(text: str) -> Assignment:
         path, at = key_path(text)
     except ValueError:
         raise BadAssignment(f"{text!r} is no KEY=VALUE") from None
+    if len(path) > KEY_PARTS:
+        raise BadAssignment(f"a key of over {KEY_PARTS} parts")
     for operator in typing.get_args(Operator):
         # `a-=b` reads as the key `a-`: TOML lets a bare key end in a mark
         if operator == "-=" or not text.startswith(operator, at):

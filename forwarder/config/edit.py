@@ -104,7 +104,7 @@ class Editor:
     ) -> Path:
         table: dict[str, Any] = {}
         apply(table, assignments, models, dict)
-        text = tomli_w.dumps(table)
+        text = written(table)
         with locked(self._folder):
             if path.exists():
                 raise AlreadyThere(inside(path, self._folder))
@@ -171,6 +171,14 @@ class Editor:
         except FileNotFoundError:
             text = f"is not hosted here; `forwarder domain add {name}` makes it so"
             raise ConfigErrors([ConfigError(name, 0, "", text)]) from None
+
+
+def written(table: Mapping[str, Any]) -> str:
+    """A new file's text. Raises BadAssignment for values nested too deep to be written."""
+    try:
+        return tomli_w.dumps(table)
+    except RecursionError:
+        raise BadAssignment("a value is nested too deep") from None
 
 
 def edited(before: str, assignments: Sequence[Assignment], models: Mapping[str, type[BaseModel]], file: str) -> str:

@@ -201,7 +201,7 @@ def test_how_an_assignment_reads(text: str, path: tuple[str, ...], operator: str
     assert parse_assignment(text) == Assignment(path, operator, value)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("text", ["", "to", "=x", "to:x", "a..b=1", "+=x", "a b=1"])
+@pytest.mark.parametrize("text", ["", "to", "=x", "to:x", "a..b=1", "+=x", "a b=1", "a." * 32 + "a=1"])
 def test_what_is_no_assignment(text: str) -> None:
     with pytest.raises(BadAssignment):
         parse_assignment(text)
@@ -220,6 +220,12 @@ def test_what_does_not_fit_its_key(editor: Editor, write: Write, text: str) -> N
     with pytest.raises((BadAssignment, ConfigErrors)):
         editor.set_address(BRIAN, typed(text))
     assert path.read_text() == before
+
+
+def test_what_cannot_be_written_is_not_added(editor: Editor, folder: Path) -> None:
+    with pytest.raises(BadAssignment, match="nested too deep"):
+        editor.add_address(BRIAN, typed("note=" + "[" * 400 + "]" * 400))
+    assert not list((folder / "addresses/pobox.example").iterdir())
 
 
 COMMENT = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), max_size=20).map(lambda text: f"# {text}\n")

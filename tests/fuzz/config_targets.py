@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
+import tomli_w
 from pydantic import BaseModel
 
 from forwarder.config.accounts import AccountTable, compile_account
-from forwarder.config.assign import BadAssignment, parse_assignment
+from forwarder.config.assign import BadAssignment, apply, parse_assignment
 from forwarder.config.domains import Domain, DomainTable, compile_domain, ties
-from forwarder.config.edit import edited
+from forwarder.config.edit import edited, written
 from forwarder.config.entries import Core, compile_entry
 from forwarder.config.lines import ConfigErrors, Document, parse
 from forwarder.config.settings import Limits, Settings
@@ -98,6 +101,7 @@ ME = (
 EDITS = [
     b'to+=freda@isp.example\nkind=role\nredirect.ttl=1h\nnote=\n---\n# why\nto = ["a@isp.example"]  # x\n[redirect]\n',
     b'limits.targets=5\nexpires=2027-01-01\npull_hold.keep=7y\n---\nstrategy = "x"\nlimits = { waiting = 1 }\n',
+    b"to=" + b"[" * 400 + b"]" * 400 + b"\n---\n",
     b'dns.mode=serve\n"a.b".c=[1, {x = 2}]\n---\n[dns]\nmode = "off"\n[[pattern]]\nmatch = "x"\n',
 ]
 
@@ -177,6 +181,10 @@ def assignments() -> Once:
         try:
             asked = [parse_assignment(line) for line in typed.split("\n")]
             text = edited(before, asked, models[len(octets) % len(models)], FILE)
+            table: dict[str, Any] = {}
+            apply(table, asked, models[len(octets) % len(models)], dict)
+            new = written(table)
+            assert tomli_w.dumps(tomllib.loads(new)) == new
         except (BadAssignment, ConfigErrors):
             return
         parse(text, FILE)
