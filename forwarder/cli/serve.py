@@ -6,14 +6,14 @@ from forwarder.cli.options import Config
 
 
 def serve(config: Config = None) -> int:
-    """Run the daemon until SIGTERM, then drain. SIGHUP reloads. Exit 2 if it cannot start, 1 if another runs."""
+    """Run the daemon until SIGTERM, then drain. SIGHUP reloads. Exit 2: it cannot start; 1: another runs, the disk fails."""
     import trio
 
     from forwarder.cli.errors import No, Wrong, peel
     from forwarder.cli.folder import open_folder
     from forwarder.daemon.run import log_to_stderr, serve
     from forwarder.daemon.state import StateInUse
-    from forwarder.storage.database import DatabaseUnfit
+    from forwarder.storage.database import DISK_FAULTS, DatabaseUnfit
 
     settings = open_folder(config).settings
     log_to_stderr()
@@ -22,7 +22,10 @@ def serve(config: Config = None) -> int:
     except StateInUse as error:
         raise No(f"forwarder: {error}") from None
     except BaseException as error:
-        if isinstance(unfit := peel(error), DatabaseUnfit):
-            raise Wrong(f"forwarder: {unfit}") from None
+        fault = peel(error)
+        if isinstance(fault, DatabaseUnfit):
+            raise Wrong(f"forwarder: {fault}") from None
+        if isinstance(fault, DISK_FAULTS):
+            raise No(f"forwarder: the database in {settings.state}: {fault}") from None
         raise
     return 0

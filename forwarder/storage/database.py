@@ -35,7 +35,7 @@ CHECKPOINT_NOW_PAGES = 16_000
 SQLITE_AT_LEAST = (3, 51, 3)
 """Older ones may corrupt a WAL that two connections share (the WAL-reset fault)."""
 
-_BROKEN = (
+DISK_FAULTS = (
     apsw.FullError,
     apsw.IOError,
     apsw.NoMemError,
@@ -276,19 +276,26 @@ class Database:
 
 def migrate(connection: apsw.Connection, schema: Sequence[Migration]) -> None:
     """Applies what is missing, in order, in one transaction. Raises DatabaseUnfit for a newer database."""
-    with connection:
-        connection.execute(
-            "CREATE TABLE IF NOT EXISTS migrations (name TEXT NOT NULL PRIMARY KEY, place INTEGER NOT NULL)"
-        )
-        applied = {str(name) for (name,) in connection.execute("SELECT name FROM migrations")}
-        if unknown := applied.difference(step.name for step in schema):
-            steps = ", ".join(sorted(unknown))
-            raise DatabaseUnfit(f"the database was written by a newer version: this one does not know {steps}")
-        for step in schema:
-            if step.name not in applied:
-                connection.execute(step.sql)
-                connection.execute("INSERT INTO migrations VALUES (?, ?)", (step.name, len(applied)))
-                applied.add(step.name)
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        _apply(connection, schema)
+        connection.execute("COMMIT")
+    except BaseException:
+        _undo(connection)
+        raise
+
+
+def _apply(connection: apsw.Connection, schema: Sequence[Migration]) -> None:
+    connection.execute("CREATE TABLE IF NOT EXISTS migrations (name TEXT NOT NULL PRIMARY KEY, place INTEGER NOT NULL)")
+    applied = {str(name) for (name,) in connection.execute("SELECT name FROM migrations")}
+    if unknown := applied.difference(step.name for step in schema):
+        steps = ", ".join(sorted(unknown))
+        raise DatabaseUnfit(f"the database was written by a newer version: this one does not know {steps}")
+    for step in schema:
+        if step.name not in applied:
+            connection.execute(step.sql)
+            connection.execute("INSERT INTO migrations VALUES (?, ?)", (step.name, len(applied)))
+            applied.add(step.name)
 
 
 def _together(connection: apsw.Connection, group: Sequence[_Job]) -> list[Any] | None:
@@ -299,7 +306,7 @@ def _together(connection: apsw.Connection, group: Sequence[_Job]) -> list[Any] |
         connection.execute("COMMIT")
     except Exception as error:
         _undo(connection)
-        if isinstance(error, _BROKEN):
+        if isinstance(error, DISK_FAULTS):
             raise
         return None
     return answers
@@ -314,7 +321,7 @@ def _each(connection: apsw.Connection, group: Sequence[_Job]) -> list[Any]:
             connection.execute("SAVEPOINT job")
             try:
                 answers.append(job.run(connection))
-            except _BROKEN:
+            except DISK_FAULTS:
                 raise
             except Exception as error:  # its own fault: told to its own waiter
                 connection.execute("ROLLBACK TO job")

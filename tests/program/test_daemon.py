@@ -115,6 +115,19 @@ def test_a_second_daemon_is_refused(node: Node) -> None:
     assert node.stop() == 0
 
 
+def test_a_full_disk_at_the_start_is_told_in_words(node: Node) -> None:
+    """No file may grow past a page or two: what a full disk says to SQLite."""
+    small = "import resource as r, sys; r.setrlimit(r.RLIMIT_FSIZE, (6000, 6000)); from forwarder.cli import main; "
+    ended = subprocess.run(
+        [sys.executable, "-c", f"{small}sys.exit(main(sys.argv[1:]))", "serve", "--config", str(node.folder)],
+        capture_output=True, text=True, timeout=PATIENCE, check=False,
+    )  # fmt: skip
+    [said] = ended.stderr.splitlines()
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert said.startswith(f"forwarder: the database in {node.folder / 'state'}: ")
+    assert "internal error" not in said
+
+
 def test_only_its_group_may_ask_it(node: Node) -> None:
     node.start()
     state = node.folder / "state"
