@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
 from forwarder.config.lines import ConfigError, ConfigErrors, read
+from forwarder.config.names import ACCOUNTS, ADDRESSES, DOMAINS
 from forwarder.config.tables import (
     DomainName,
     DomainOrAll,
@@ -33,6 +34,7 @@ from forwarder.ports import ServiceName
 
 FILE = "forwarder.toml"
 ENVIRONMENT = "FORWARDER_CONFIG"
+PARTS = (FILE, ADDRESSES, DOMAINS, ACCOUNTS, "keys")
 TARGETS_MOST = 1000
 
 Count = Annotated[int, Field(ge=0)]
@@ -263,14 +265,21 @@ def find_folder(option: str | None) -> Path:
             return _unshared(place.absolute())
     if asked:
         said = "--config" if option else f"${ENVIRONMENT}"
-        raise ConfigErrors([ConfigError(asked, 0, "", f"no {FILE} in this folder, named by {said}")])
+        text = f"no {FILE} in this folder, named by {said}"
+        if Path(asked).is_file():
+            text = f"is a file, named by {said}; name the folder it lies in"
+        raise ConfigErrors([ConfigError(asked, 0, "", text)])
     text = f"no configuration: neither --config nor ${ENVIRONMENT} is given and no {FILE} in /etc/forwarder or ./config"
     raise ConfigErrors([ConfigError(FILE, 0, "", text)])
 
 
 def _unshared(folder: Path) -> Path:
-    mode = folder.stat().st_mode
-    if mode & stat.S_IWOTH:
-        text = f"is world-writable (mode {stat.S_IMODE(mode):04o}): anybody could redirect mail; chmod o-w it"
-        raise ConfigErrors([ConfigError(str(folder), 0, "", text)])
+    for part in (folder, *(folder / name for name in PARTS)):
+        try:
+            mode = part.stat().st_mode
+        except OSError:  # not there, or told where it is read
+            continue
+        if mode & stat.S_IWOTH:
+            text = f"is world-writable (mode {stat.S_IMODE(mode):04o}): anybody could redirect mail; chmod o-w it"
+            raise ConfigErrors([ConfigError(str(part), 0, "", text)])
     return folder

@@ -81,6 +81,21 @@ def test_a_world_writable_folder_is_refused(folder: Path) -> None:
         find_folder(str(folder))
 
 
+@pytest.mark.parametrize("inner", ["addresses", "domains", "accounts", "forwarder.toml"])
+def test_so_is_one_whose_parts_anybody_may_write(folder: Path, inner: str) -> None:
+    part = folder / inner
+    if not part.exists():
+        part.mkdir()
+    part.chmod(part.stat().st_mode | 0o002)
+    with pytest.raises(ConfigErrors, match=f"{inner}: is world-writable"):
+        find_folder(str(folder))
+
+
+def test_a_file_named_in_the_place_of_its_folder(folder: Path) -> None:
+    with pytest.raises(ConfigErrors, match="name the folder it lies in"):
+        find_folder(str(folder / "forwarder.toml"))
+
+
 KEY = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x17F, exclude_characters="\x7f"), min_size=1, max_size=6)
 VALUE = st.one_of(
     st.integers(-9, 9),
