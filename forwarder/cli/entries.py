@@ -15,7 +15,7 @@ from forwarder.cli.folder import Folder
 from forwarder.cli.output import print_facts, print_json, print_table
 from forwarder.config.lines import ConfigError
 from forwarder.config.sweep import sweep
-from forwarder.model import Route, format_duration
+from forwarder.model import Route, fold_localpart, format_duration, parse_domain
 
 PULL_HOLD = "pull_hold"
 
@@ -38,10 +38,11 @@ def print_entry(folder: Folder, route: Route, json: bool) -> int:
 def print_list(folder: Folder, glob: str | None, json: bool) -> int:
     """1 where a GLOB matches nothing. Broken files are told on stderr; `check` says more."""
     rows = []
+    wanted = None if glob is None else _folded(glob)
     for found in sweep(folder.settings.folder, folder.settings, folder.plugins.strategies):
         if isinstance(found, ConfigError):
             print(one_line(str(found)), file=sys.stderr)
-        elif found.matched == "exact" and (glob is None or fnmatch.fnmatchcase(found.entry, glob.lower())):
+        elif found.matched == "exact" and (wanted is None or fnmatch.fnmatchcase(found.entry, wanted)):
             rows.append(describe(found))
     rows.sort(key=lambda row: (row["address"].rpartition("@")[2], row["address"]))
     if json:
@@ -51,6 +52,19 @@ def print_list(folder: Folder, glob: str | None, json: bool) -> int:
     if glob is not None and not rows:
         raise No(f"forwarder: no address matches {glob}")
     return 0
+
+
+def _folded(glob: str) -> str:
+    """As entries are written: local parts folded, labels as A-labels where they hold no wildcard."""
+    local, at, domain = glob.rpartition("@")
+    return fold_localpart(local) + at + ".".join(map(_label, domain.split(".")))
+
+
+def _label(text: str) -> str:
+    try:
+        return fold_localpart(text) if text.isascii() else parse_domain(text)
+    except ValueError:
+        return fold_localpart(text)
 
 
 def describe(route: Route) -> dict[str, Any]:

@@ -131,18 +131,22 @@ def _row(folder: Folder, notification: Notification, found: Explanation, places:
         "shadowed": _shadowed(folder, notification.recipient, route),
         "strategy": route.strategy if route else None,
         "kind": route.kind if route else None,
-        "nobody": None if route else _nobody(found),
+        "nobody": None if route or isinstance(found.answer, Broken) else _nobody(found),
+        "broken": _broken(found.answer) if isinstance(found.answer, Broken) else None,
         "stores": {store.peer: _store(store, notification, places) for store in found.stores},
     }
 
 
 def _nobody(found: Explanation) -> str:
     answer = found.answer
-    if isinstance(answer, Broken):
-        return f"{answer.file}:{answer.line}: {answer.text}"
     if isinstance(answer, Nobody):
         return "no such mailbox" if answer.tell else "no such mailbox; strangers are not told (unknown = accept)"
     return "not a domain of ours"
+
+
+def _broken(answer: Broken) -> str:
+    place = f"{answer.file}:{answer.line}" if answer.line else answer.file
+    return f"{place}: {answer.text}"
 
 
 def _shadowed(folder: Folder, mailbox: Mailbox, route: Route | None) -> list[dict[str, Any]]:
@@ -220,7 +224,8 @@ def _facts(row: Mapping[str, Any]) -> dict[str, Any]:
         facts["shadowed"] = [f"{other['file']}:{other['line']} {other['matched']}" for other in row["shadowed"]] or None
         facts["strategy"] = f"{row['strategy']} ({_kind(row)})"
     else:
-        facts["nobody"] = row["nobody"]
+        word = "broken" if row["broken"] else "nobody"
+        facts[word] = row[word]
     today, old = row["stores"]["today"], row["stores"]["2004"]
     alike = {**today, "hops": 0} == {**old, "hops": 0}
     for name, store in (("today", today), ("2004", old))[: 1 if alike else 2]:

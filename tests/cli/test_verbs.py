@@ -111,6 +111,29 @@ def test_list_matches_whole_addresses(run: Any, folder: Path) -> None:
     assert [line.split()[0] for line in run("list", "bob@*").out.splitlines()] == ["address", "bob@pobox.example"]
 
 
+def test_list_takes_a_domain_as_it_is_typed(run: Any, folder: Path) -> None:
+    run("domain", "add", "bücher.example")
+    run("add", "Grüße@bücher.example", "to=x@elsewhere.example")
+    for glob in ("*@bücher.example", "*@BÜCHER.*", "grüße@bücher.*", "GRÜSSE@*", "*@xn--bcher-kva.example", "gr*"):
+        found = run("list", glob, "--json")
+        assert found.code == (1 if glob == "GRÜSSE@*" else 0), glob
+
+
+def test_why_never_calls_a_broken_file_nobody(run: Any, folder: Path) -> None:
+    file = folder / "addresses" / "pobox.example" / "anna.toml"
+    file.write_text("to = 7\n")
+    said = run("why", "anna@pobox.example")
+    assert said.code == 1
+    assert "nobody" not in said.out
+    assert "broken     addresses/pobox.example/anna.toml:1: to: " in said.out
+    found = run("why", "anna@pobox.example", "--json").json
+    assert (found["nobody"], found["broken"].split(" ")[0]) == (None, "addresses/pobox.example/anna.toml:1:")
+    file.unlink()
+    file.mkdir()
+    assert "anna.toml: cannot be read: Is a directory" in run("why", "anna@pobox.example").out
+    assert run("why", "nobody@pobox.example", "--json").json["broken"] is None
+
+
 def test_a_broken_file_is_told_and_the_rest_listed(run: Any, folder: Path) -> None:
     run("add", "bob@pobox.example", "to=x@elsewhere.example")
     (folder / "addresses" / "pobox.example" / "anna.toml").write_text("to = 7\n")
