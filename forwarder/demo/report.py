@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
+import shutil
+import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from rich import box
 from rich.console import Console
@@ -75,13 +79,22 @@ def _verdict(console: Console, mail: Mail, seconds: float) -> bool:
 
 
 def print_try_next(console: Console, folder: str, *, keep: bool) -> None:
-    heading(console, "Try next" if keep else "Try next (forwarder demo --keep leaves this world running for it)")
+    typed, path = _program()
+    heading(console, "Try next" if keep else f"Try next ({typed} demo --keep leaves this world running for it)")
     if keep:
-        print(f"  cd {folder}; export XDG_DATA_HOME=$PWD")
+        print(f"  cd {folder}; export XDG_DATA_HOME=$PWD{path}")
     for line in TRY:
         print(f"  {line}")
     if keep:
         print("\nThe world runs until Ctrl-C.", flush=True)
+
+
+def _program() -> tuple[str, str]:
+    """The word to type for this program, and what a shell needs to find it: an environment may not be switched on."""
+    program = Path(sys.executable).with_name("forwarder")
+    if shutil.which("forwarder") or not program.exists():
+        return "forwarder", ""
+    return shlex.quote(str(program)), f" PATH={shlex.quote(str(program.parent))}:$PATH"
 
 
 def _cells(passage: Passage) -> tuple[str, ...]:

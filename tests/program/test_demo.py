@@ -264,7 +264,7 @@ def test_keep_leaves_the_world_running_until_it_is_told(tmp_path: Path, number: 
         (world,) = tmp_path.iterdir()
         person = Replay(tmp_path)
         tries = [line.strip() for line in printed[printed.index("Try next") :].splitlines() if line.startswith("  ")]
-        assert tries.pop(0) == f"cd {world}; export XDG_DATA_HOME=$PWD"
+        assert tries.pop(0).startswith(f"cd {world}; export XDG_DATA_HOME=$PWD")
         assert len(tries) >= 9
         for command in tries:
             said = person.patiently(f"cd {world}; export XDG_DATA_HOME=$PWD; {command}")
