@@ -118,7 +118,8 @@ class Pulling:
     def _copy(self, order: PullOrder, upload: Upload, expires: int | None) -> Copy:
         notification = order.notification
         ends = int(self._clock()) + (self._lifetime if order.keep is None else order.keep)
-        ends = ends if expires is None else min(ends, expires)
+        archived = order.keep is not None and order.unpin == "after_copy"  # a promise about a body that is ours alone
+        ends = ends if expires is None or archived else min(ends, expires)
         letter = copied(
             notification,
             order.address,

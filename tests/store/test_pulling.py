@@ -89,6 +89,16 @@ async def test_its_life_is_the_shorter_of_the_sources_and_ours(autojump_clock: M
     assert [copy.expires for copy, _ in world.copies.kept] == [soon, int(START) + DAY]
 
 
+async def test_an_archive_outlives_its_source(autojump_clock: MockClock, world: World) -> None:
+    """keep = "7y" is a promise of ours about a body of ours, once the source was told that we hold it."""
+    soon = int(START) + 30 * DAY
+    await world.pulling.pull(make_order(make_notification(expires=soon), keep=2555 * DAY, unpin="after_copy"))
+    other = make_notification(identifier=b"o" * 16, expires=soon)
+    world.sources.hold(b"o" * 16, BODY)
+    await world.pulling.pull(make_order(other, keep=2555 * DAY, unpin="after_readers"))
+    assert [copy.expires for copy, _ in world.copies.kept] == [int(START) + 2555 * DAY, soon]
+
+
 @pytest.mark.parametrize(
     ("size", "said", "body", "asked"),
     [
