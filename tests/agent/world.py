@@ -54,10 +54,12 @@ TODAY = Peer("192.0.2.9", 1000, "store.example", frozenset({"results", "redirect
 OF_2004 = Peer("192.0.2.10", 1000)
 
 
-def notification(to: str, key: int = 1, sender: str = "toby", **fields: Any) -> Notification:
+def notification(
+    to: str, key: int = 1, sender: str = "toby", store: str = "store.example", **fields: Any
+) -> Notification:
     """As it would have come by wire."""
     made = Notification(
-        ServiceLocation("store.example"), None, parse_mailbox(to), key.to_bytes(16, "big"), sender, 1234, **fields
+        ServiceLocation(store), None, parse_mailbox(to), key.to_bytes(16, "big"), sender, 1234, **fields
     )
     return decode_notification(encode_notification(made))
 

@@ -71,7 +71,7 @@ def struck(node: Node, name: str) -> int:
 
 def test_ten_thousand_forged_stores_cost_few_look_ups_and_good_ones_pass(place: Place) -> None:
     """Half of them to an address that would fetch, half signed by keys to be looked up; from ten networks."""
-    node, names, agent = place
+    node, names, _ = place
     before = len(names.asked)
     signature = Signature("", "s1", 1, 1_700_000_000, b"\0" * 64)
     key = 1 << 64
