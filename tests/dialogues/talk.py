@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..program.node import Node  # noqa: TID252  # one way to start a daemon, for both kinds of tests
+from ..program.ports import free_port  # noqa: TID252
 from . import pdu
 from .words import Mismatch, Words, hexed, seconds
 
@@ -66,11 +67,9 @@ def servers(talks: Sequence[Talk]) -> dict[str, Server]:
         for party, domain in talk.domains.items():
             assert domain not in found, f"{talk.path}: {domain} is another talk's already"
             role = party.rstrip("0123456789")
-            listener = socket.create_server(("127.0.0.1", 0))
-            port = listener.getsockname()[1]
-            if role == "nobody":
-                listener.close()
-            found[domain] = Server(SERVERS.get(role, "rnasp"), port, listener if role in SERVERS else None)
+            listener = socket.create_server(("127.0.0.1", 0)) if role in SERVERS else None
+            port = listener.getsockname()[1] if listener is not None else free_port()
+            found[domain] = Server(SERVERS.get(role, "rnasp"), port, listener)
     return found
 
 

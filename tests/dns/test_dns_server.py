@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import subprocess
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -22,6 +21,8 @@ from forwarder.dns.rate import AnswerRate, network_of
 from forwarder.dns.serve import Limits, open_listeners
 from forwarder.dns.zone import Zone, ZoneFacts
 from forwarder.model import Endpoint, Mailbox, format_user_record, user_label, user_record_line
+
+from ..program.ports import free_port  # noqa: TID252  # one way to pick a port, for all tests
 
 Start = Callable[..., Awaitable[Endpoint]]
 BRIAN = f"{user_label('brian')}._im2000-user.pobox.example"
@@ -61,9 +62,7 @@ async def test_a_resolver_of_the_world_finds_our_users(
     """unbound, which asks with changing case, minimised names and EDNS, and judges what it gets."""
     unbound = program("unbound")
     ours = await start(Answerer([Zone(replace(facts, domain="serve.example")), Zone(delegated)]))
-    with socket.socket(type=socket.SOCK_DGRAM) as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     stubs = "".join(
         f'stub-zone:\n  name: "{name}"\n  stub-addr: {ours.address}@{ours.port}\n'
         for name in ("serve.example", "_im2000-user.pobox.example")

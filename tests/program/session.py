@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from typing import Any
 
 from forwarder.model import Mailbox, Notification, ServiceLocation, parse_mailbox
@@ -74,9 +73,3 @@ def notify(session: Session, *notifications: Notification) -> list[int]:
 def notification(to: str, key: bytes, store: str = "store.example", **fields: Any) -> Notification:
     mailbox: Mailbox = parse_mailbox(to)
     return Notification(ServiceLocation(store), None, mailbox, key, "toby", 20, **fields)
-
-
-def nobody() -> int:
-    """A port on loopback where nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])

@@ -6,7 +6,6 @@ counted, and stay as they are), and a mere retry is never refused for good.
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -21,16 +20,11 @@ from forwarder.wire.session import MSOAP, NEED_DATA, ClientSession
 
 from .agents import Agent, Of2004, codes, notification, notify
 from .node import PASSWORD, Node
+from .ports import free_port
 
 NAMES = ("a", "b", "c")
 HOPS = 8
 MESSAGE = b"From: toby@s.example\nSubject: round and round\n\nhi\n"
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class Ring:

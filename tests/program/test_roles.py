@@ -21,7 +21,8 @@ from forwarder.wire.rnaqp import Clear, Peek
 from forwarder.wire.rnasp import decode_command
 
 from .node import PATIENCE, Node
-from .session import Session, nobody, notification, notify, submit
+from .ports import free_port
+from .session import Session, notification, notify, submit
 
 HERE, THERE = "pobox.example", "isp.example"
 READERS = ("anna", "bob", "carl")
@@ -95,7 +96,7 @@ def to(*names: str) -> str:
 
 def test_of_twenty_who_unpin_at_once_exactly_one_wins(places: Places) -> None:
     """The long form: benchmarks/races.py."""
-    places.static[THERE] = f'{{ rnasp = "127.0.0.1:{nobody()}" }}'
+    places.static[THERE] = f'{{ rnasp = "127.0.0.1:{free_port()}" }}'
     node = places.stand(HERE)
     for name in ("toby", "anna"):
         node.account(name)
@@ -158,7 +159,7 @@ def stalls() -> Iterator[Stalls]:
 def test_one_refuses_one_stalls_three_take_it_once_and_again_each_day_in_the_stores_place(
     places: Places, there: Node, stalls: Stalls
 ) -> None:
-    port = nobody()
+    port = free_port()
     places.static[HERE] = f'{{ rnasp = "127.0.0.1:{port}" }}'
     store = places.stand("store.example")
     store.account("toby")

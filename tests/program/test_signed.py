@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import sys
 import time
@@ -23,17 +22,9 @@ from forwarder.wire.notification import encode_notification
 from forwarder.wire.rnasp import Capabilities, NotifyAnswer, decode_response, encode_batch, encode_capabilities
 
 from .node import PASSWORD, Node, running, verb
+from .ports import free_port
 
 MESSAGE = "Date: Tue, 24 Nov 2026 08:00:00 +0000\nFrom: toby@a.example\nMessage-ID: <1@a.example>\nSubject: x\n\nhi\n"
-
-
-def free_port() -> int:
-    """For DNS: the other node must know it before this one listens."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one, socket.socket() as two:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        two.bind(("127.0.0.1", port))
-        return port
 
 
 class World:

@@ -20,7 +20,8 @@ from forwarder.wire.msrap import QuerySize, Retrieve, UnPin, View
 from forwarder.wire.rnaqp import Peek
 
 from .node import Node
-from .session import Session, nobody, notification, notify, submit
+from .ports import free_port
+from .session import Session, notification, notify, submit
 
 DOMAIN = "pobox.example"
 
@@ -58,7 +59,7 @@ def as_node(folder: Path) -> Node:
 @pytest.fixture
 def node(tmp_path: Path) -> Iterator[Node]:
     """Runs; role@isp.example is notified nowhere, brian@pobox.example waits here."""
-    static = f'{{ "isp.example" = {{ rnasp = "127.0.0.1:{nobody()}" }} }}'
+    static = f'{{ "isp.example" = {{ rnasp = "127.0.0.1:{free_port()}" }} }}'
     made = Node(tmp_path / "node", DOMAIN, {"resolve.static": static})
     made.account("brian")
     made.address(f"brian@{DOMAIN}", 'strategy = "subscribe"\nreaders = ["brian"]')
