@@ -74,9 +74,11 @@ class Campaign:
         point, instant = self._choose()
         self.truth.life = self.house.life + 1
         self.kills += 1
-        if self.chance.random() < 0.3:
-            self.house.control.turn(self.chance.choice((40.0, 400.0, 4000.0)))
-        ready = await self.house.start(point=point, instant=instant, nth=self.chance.choice((1, 1, 1, 2, 4)))
+        if point == "removed" or self.chance.random() < 0.3:  # it needs a body freed a while ago
+            self.house.control.turn(4000.0 if point == "removed" else self.chance.choice((40.0, 400.0, 4000.0)))
+        ready = await self.house.start(
+            point=point, instant=instant, nth=1 if self.eager else self.chance.choice((1, 1, 1, 2, 4))
+        )
         if not ready:
             self._fell()
             return
@@ -97,7 +99,7 @@ class Campaign:
             if self.chance.random() < 0.3:
                 return "", "after"
             new = sorted(self._tried)
-        if self.house.deaths and self.house.deaths[-1] == ("copied", "after") and self.chance.random() < 0.5:
+        if self.house.died_at == ("copied", "after") and self.chance.random() < 0.5:
             return "pull seen", "after"  # it is marked only where an order is met that was done and not settled
         least = min(self._tried[point] for point in new)
         point = self.chance.choice([point for point in new if self._tried[point] == least])
@@ -127,7 +129,7 @@ class Campaign:
             deadline = trio.current_time() + AUDIT_SECONDS
             while (left := self.truth.open_items()) and trio.current_time() < deadline:  # noqa: ASYNC110  # others work
                 await trio.sleep(0.05)
-            self.lost += left
+            self.lost += [item for item in left if item not in self.lost]
             code = await self.house.stop()
             nursery.cancel_scope.cancel()
         if code != 0:
@@ -143,24 +145,21 @@ class Campaign:
         try:
             if (health := connection.execute("PRAGMA integrity_check").get) != "ok":
                 self.truth.fault("the database is broken:", health)
-            found = connection.execute("SELECT file, removed FROM message").fetchall()
-            rows = {str(name): bool(removed) for name, removed in found}
+            found = connection.execute("SELECT file, freed IS NULL FROM message").fetchall()
+            rows = {str(name): bool(kept) for name, kept in found}
         finally:
             connection.close()
         bodies = self.house.folder / "state" / "bodies"
         files = {path.name for path in bodies.rglob("*") if path.is_file() and path.parent.name != "spool"}
         for name in files - rows.keys():
             self.truth.fault("an orphan body", name)
-        for name in {name for name, removed in rows.items() if not removed} - files:
+        for name in {name for name, kept in rows.items() if kept} - files:
             self.truth.fault("a message without its body", name)
 
     async def epoch(self) -> None:
         """All is over: every key has ended, nothing is remembered, and the daemon goes on."""
         await self.audit()
-        self.truth.sent.clear()
-        self.truth.submissions.clear()
-        self.truth.own.clear()
-        self.truth.copies.clear()
+        self.truth.forget()
         self.house.control.turn(80 * A_DAY)
 
     def report(self, seconds: float) -> str:
@@ -168,7 +167,7 @@ class Campaign:
             f"kills       {self.kills}  at {len(self.reached)} marked points of {len(self._tried)}, in {seconds:.0f} s",
             f"lost        {len(self.lost)}",
             f"wrong       {len(self.truth.wrong)}",
-            f"duplicates  {dict(self.truth.extra)}, all with the same key, all documented",
+            f"repeats     {dict(self.truth.extra)}, all with the same key, all documented",
             f"checked     {dict(self.truth.checked)}",
             f"deaths      {dict(Counter(instant for _, instant in self.house.deaths))}",
         ]

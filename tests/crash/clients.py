@@ -95,9 +95,7 @@ class Clients:
         due = due[: self._chance.randrange(1, 5)]
         if not due and self._new and not self.calm:
             self._new -= 1
-            sent = Sent(self._chance.choice(self._names), truth.number(), now)
-            truth.sent[sent.key] = sent
-            due = [sent]
+            due = [truth.send(self._chance.choice(self._names))]
         self._out.update(sent.key for sent in due)
         return due
 
@@ -229,7 +227,7 @@ class Clients:
 
     def _some(self, wanted: Callable[[Own], bool]) -> list[Own]:
         every = [own for own in self._truth.own.values() if wanted(own)]
-        fresh = [own for own in every if own.number is None and not self._truth.closed_to(own)]
+        fresh = [own for own in every if own.number is None and not own.closed]
         chosen = fresh[:20] + self._chance.sample(every, min(5, len(every)))
         self._chance.shuffle(chosen)
         return chosen
@@ -256,6 +254,7 @@ class Clients:
                 self._truth.fault(own.holder, "could read", own.key.hex(), "which was closed")
             self._truth.read(own, response.data.data)
         elif response.status is Status.errornosuchmessage:
+            own.closed = True
             if not self._truth.closed_to(own):
                 self._truth.fault(own.holder, "cannot read", own.key.hex(), f"of message {own.number}, which is open")
         elif not response.abort:
@@ -271,11 +270,11 @@ class Clients:
                 if (submission := self._to_submit()) is not None:
                     await self._submit_once(line, submission)
                 elif self._truth.submissions:
-                    await self._look_after(line, self._chance.choice(self._truth.submissions))
+                    await self._look_after(line, self._chance.choice(list(self._truth.submissions.values())))
 
     def _to_submit(self) -> Submission | None:
         truth = self._truth
-        for old in truth.submissions:
+        for old in truth.submissions.values():
             if not old.keys:
                 old.may_double = old.may_double or truth.control.now - old.at > AGAIN_SECONDS
                 return old
@@ -283,8 +282,9 @@ class Clients:
             return None
         self._submit -= 1
         to = tuple(self._chance.sample(MESSAGES, self._chance.randrange(1, 4)))
-        truth.submissions.append(Submission(truth.number(), to, truth.control.now))
-        return truth.submissions[-1]
+        made = Submission(truth.number(), to, truth.control.now)
+        truth.submissions[made.number] = made
+        return made
 
     async def _submit_once(self, line: Line, submission: Submission) -> None:
         recipients = tuple(parse_mailbox(to) for to in submission.to)
@@ -297,7 +297,7 @@ class Clients:
         self._truth.checked["submitted"] += 1
         submission.keys = response.data.identifiers
         for key, to in zip(submission.keys, submission.to, strict=True):
-            self._truth.hold(key, to).number = None
+            self._truth.hold(key, to)
 
     async def _look_after(self, line: Line, submission: Submission) -> None:
         """Tracks it; now and then takes one back."""

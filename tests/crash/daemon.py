@@ -88,7 +88,7 @@ class Death:
                 database._writer.set_commit_hook(self.now)
             self.writing = life.instant == "writing"
             transact(database, group)
-            self.now()
+            return self.now()
 
         Database._transact = mortal  # type: ignore[method-assign, assignment]
 

@@ -61,6 +61,7 @@ class House:
         self.life = 0
         self._make(places, nameserver)
         self.deaths: list[tuple[str, str]] = []
+        self.died_at = ("", "")
         self.code = 0
         self._process: trio.Process | None = None
         self._said = b""
@@ -117,6 +118,7 @@ class House:
     async def start(self, **how: Any) -> bool:
         """A life begins. True: it is ready; False: it ended before."""
         self.life += 1
+        self.died_at = ("", "")
         life = Life(str(self.folder), self.life, **how)
         assert self._process is not None and self._process.stdin is not None
         await self._process.stdin.send_all(json.dumps(life._asdict()).encode() + b"\n")
@@ -154,7 +156,8 @@ class House:
             self._pid = 0
             self.code = int(words[1])
         elif words[0] == "at":
-            self.deaths.append((words[1].replace("_", " "), words[2]))
+            self.died_at = words[1].replace("_", " "), words[2]
+            self.deaths.append(self.died_at)
         return words
 
     def log(self) -> list[dict[str, Any]]:

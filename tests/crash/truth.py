@@ -14,6 +14,7 @@ from pathlib import Path
 from .clock import Control
 
 FOREVER = float("inf")
+HOURS_20 = 20 * 3600.0
 ROLES = {
     "role": ("a@ext.test", "b@old.test", "late@ext.test"),
     "leaf": ("d@ext.test",),
@@ -55,12 +56,13 @@ class Sent:
 
 
 class Own:
-    """A key of our store, as whoever holds it knows it."""
+    """A key of our store, as whoever holds it knows it. number: of the message he read; closed: he was told so."""
 
     def __init__(self, key: bytes, holder: str) -> None:
         self.key = key
         self.holder = holder
         self.number: int | None = None
+        self.closed = False
         self.silenced = 0  # in which life it was acknowledged; so with unpinned and cancelled
         self.tried = False
         self.unpinned = 0
@@ -92,9 +94,13 @@ class Truth:
         self.wrong: list[str] = []
         self.life = 0
         self.sent: dict[bytes, Sent] = {}
-        self.submissions: list[Submission] = []
+        self.submissions: dict[int, Submission] = {}
         self.own: dict[tuple[bytes, str], Own] = {}
+        self._holders: dict[bytes, list[Own]] = defaultdict(list)
+        self._readers: dict[int, list[Own]] = defaultdict(list)
+        self._sources: dict[int, Sent] = {}
         self.got: dict[tuple[bytes, str], Counter[int]] = defaultdict(Counter)
+        self._last: dict[tuple[bytes, str], float] = {}
         self.seen: dict[str, set[bytes]] = defaultdict(set)
         self.works: dict[bytes, list[dict[str, int]]] = defaultdict(list)
         self.copies: dict[tuple[int, str], set[bytes]] = defaultdict(set)
@@ -116,8 +122,10 @@ class Truth:
         lives = self.got[key, mailbox]
         lives[self.life] += 1
         self.checked["arrivals"] += 1
-        if sum(lives.values()) > 1:
-            self.extra["to targets"] += 1
+        before, self._last[key, mailbox] = self._last.get((key, mailbox)), self.control.now
+        if before is not None:
+            soon = self.control.now - before < HOURS_20
+            self.extra["to targets, by a crash" if soon else "to targets, daily"] += 1
         if store == "isp.test":
             sent = self.sent.get(key)
             if sent is None:
@@ -134,19 +142,40 @@ class Truth:
         if lives[self.life] > 1:
             self.fault(mailbox, "got", key.hex(), "of our store", lives[self.life], "times in one life")
 
+    def send(self, name: str) -> Sent:
+        """The sender's store has something new."""
+        sent = Sent(name, self.number(), self.control.now)
+        self.sent[sent.key] = self._sources[sent.number] = sent
+        return sent
+
     def hold(self, key: bytes, holder: str) -> Own:
-        return self.own.setdefault((key, holder), Own(key, holder))
+        own = self.own.get((key, holder))
+        if own is None:
+            own = self.own[key, holder] = Own(key, holder)
+            self._holders[key].append(own)
+        return own
+
+    def forget(self) -> None:
+        """All is over: an epoch."""
+        for memory in (self.sent, self.submissions, self.own, self.copies, self._last, self.works):
+            memory.clear()
+        for index in (self._holders, self._readers, self._sources, self.got):
+            index.clear()
+        for seen in self.seen.values():
+            seen.clear()
 
     def read(self, own: Own, octets: bytes) -> None:
         """A reader got the whole message."""
         number = int(octets.split(b"\n")[0].removeprefix(b"Subject: "))
         if octets != body(number):
             self.fault(own.holder, "read other octets under", own.key.hex())
-        own.number = number
+        if own.number is None:
+            own.number = number
+            self._readers[number].append(own)
         keys = self.copies[number, own.holder]
         keys.add(own.key)
         self.checked["reads"] += 1
-        submission = next((one for one in self.submissions if one.number == number), None)
+        submission = self.submissions.get(number)
         if len(keys) > 1 and not (submission and submission.may_double):
             self.fault(own.holder, "has", len(keys), "keys for message", number)
 
@@ -155,26 +184,24 @@ class Truth:
         if own.tried or own.cancelling or own.holder == "moved@ext.test":
             return True
         if own.number is None:
-            return any(other.cancelling for other in self.own.values() if other.key == own.key) or self._perhaps(own)
+            return any(other.cancelling for other in self._holders[own.key]) or self._perhaps(own)
         return self._ended(own.number)
 
     def _perhaps(self, own: Own) -> bool:
         """Nobody has read under this key: it may be a copy that another has closed, or that was withdrawn."""
         mates = [holders for holders in COPIES.values() if own.holder in holders and len(holders) > 1]
-        return bool(mates) or any(one.cancelling for one in self.own.values()) or own.holder in ("p@ext.test",)
+        cancelled = own.holder in (*MESSAGES, *(to for beyond in BEYOND.values() for to in beyond))
+        return bool(mates) or (cancelled and any(one.cancelling for one in self.own.values()))
 
     def _ended(self, number: int) -> bool:
-        same = [one for one in self.own.values() if one.number == number]
+        same = self._readers[number]
         linked = {holder for name in ("share", "hold") for holder in COPIES[name]}
         if any(one.tried and one.holder in linked for one in same) or any(one.cancelling for one in same):
             return True
-        submission = next((one for one in self.submissions if one.number == number), None)
+        submission, source = self.submissions.get(number), self._sources.get(number)
         if submission is not None:
-            return any(one.cancelling for key in submission.keys for one in self._holders(key))
-        return any(sent.withdrawn for sent in self.sent.values() if sent.number == number)
-
-    def _holders(self, key: bytes) -> Iterator[Own]:
-        return (own for own in self.own.values() if own.key == key)
+            return any(one.cancelling for key in submission.keys for one in self._holders[key])
+        return source is not None and source.withdrawn
 
     def unpinned(self, own: Own) -> None:
         """noerror to an un-pin."""
@@ -183,7 +210,7 @@ class Truth:
         if own.number is None:
             return
         linked = next((h for h in (COPIES["share"], COPIES["hold"]) if own.holder in h), ())
-        winners = {o.holder for o in self.own.values() if o.number == own.number and o.unpinned and o.holder in linked}
+        winners = {one.holder for one in self._readers[own.number] if one.unpinned and one.holder in linked}
         if len(winners) > 1:
             self.fault("message", own.number, "of a role was closed by", sorted(winners))
 
@@ -199,7 +226,7 @@ class Truth:
                 sent.verified = not missing
                 if missing:
                     found.append(f"{sent.name} {sent.key.hex()} of {sent.number}: {', '.join(missing)}")
-        for submission in self.submissions:
+        for submission in self.submissions.values():
             if submission.keys and not submission.verified:
                 missing = list(self._unread(submission))
                 submission.verified = not missing
@@ -230,7 +257,7 @@ class Truth:
 
     def _unread(self, submission: Submission) -> Iterator[str]:
         for to, key in zip(submission.to, submission.keys, strict=True):
-            if any(own.cancelling for own in self._holders(key)):
+            if any(own.cancelling for own in self._holders[key]):
                 continue
             for holder in BEYOND.get(to, (to,)):
                 if holder == "sub@pobox.test":
