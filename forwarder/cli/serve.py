@@ -6,7 +6,7 @@ from forwarder.cli.options import Config
 
 
 def serve(config: Config = None) -> int:
-    """Run the daemon until SIGTERM, then drain. SIGHUP reloads. Exit 2: it cannot start; 1: another runs, the disk fails."""
+    """Run the daemon until SIGTERM, then drain; SIGHUP reloads. Exit 2: cannot start; 1: another runs, disk fails."""
     import trio
 
     from forwarder.cli.errors import No, Wrong, peel
