@@ -30,6 +30,7 @@ from forwarder.wire.notification import MalformedPDU, decode_notification
 from forwarder.wire.outcome import (
     BUSY,
     EXPIRED,
+    REDIRECT,
     REFUSED,
     TEMPORARY,
     TOOMANYHOPS,
@@ -301,12 +302,12 @@ class Dispatcher:
     def _keep_untold(self, items: Sequence[Item], outcomes: Sequence[Outcome]) -> None:
         """(g): a batch told errorinternalproblem as a whole comes again, singly; each gets its own answer then."""
         for item, outcome in zip(items, outcomes, strict=True):
-            if item.identity is not None and code_class(outcome.code) != TEMPORARY:
+            if item.identity is not None and code_class(outcome.code) not in (REDIRECT, TEMPORARY):
                 self._repeats.keep_untold(item.identity, outcome)
 
     def late(self, item: Item, outcome: Outcome) -> None:
         """Its peer was told 35 in the meantime."""
-        if item.identity is not None and code_class(outcome.code) != TEMPORARY:
+        if item.identity is not None and code_class(outcome.code) not in (REDIRECT, TEMPORARY):
             self._repeats.keep_untold(item.identity, outcome)
 
     # -- the patience of a PDU

@@ -178,8 +178,9 @@ class Link:
             self.extended = False
             self._of_2004(batch, received=heard.received)
         elif isinstance(heard, Lost):
+            failure = PeerError(heard.text) if heard.connected else NoService("noserver", heard.text)
             for item in batch.items:
-                item.tell(PeerError(heard.text))
+                item.tell(failure)
         else:
             self.extended = False
             self._undecided(batch.items)

@@ -120,7 +120,7 @@ class Pool:
             channel = await self._connect(agent)
         except (OSError, PeerError, trio.TooSlowError) as error:
             home.connecting -= 1
-            errand.tell(Lost(f"no connection to {agent.name}: {error}"))
+            errand.tell(Lost(f"no connection to {agent.name}: {error}", connected=False))
             return
         except BaseException:
             home.connecting -= 1

@@ -90,9 +90,10 @@ class Status2004(NamedTuple):
 
 
 class Lost(NamedTuple):
-    """The session ended before a proper answer: the outcome is unknown."""
+    """The session ended before a proper answer: the outcome is unknown. connected False: there was no session."""
 
     text: str
+    connected: bool = True
 
 
 Heard = Results | Status2004 | Lost

@@ -18,7 +18,7 @@ from forwarder.wire.notification import decode_notification, encode_notification
 from forwarder_signature import forwarder_screens
 
 from .conftest import MAKERS
-from .world import World, build, notification, route
+from .world import OF_2004, World, build, notification, route
 
 PRIVATE = new_private()
 NAME = key_name("store.example", "s1")
@@ -87,6 +87,24 @@ async def test_one_that_asks_holds_up_nobody_else(nursery: trio.Nursery) -> None
         assert done == [0, 2]
         screen.gate.set()
     assert done == [0, 2, 0, 1]
+
+
+async def test_a_redirect_that_came_too_late_for_its_answer_is_told_to_nobody_else(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    screen = Scripted(Pass(), slow=True)
+    world = world_with(nursery, ("signature", screen))
+    world.book.put(route("toby@pobox.example", "redirect", "toby@isp.example", fallback="rewrite_resend"))
+    for_toby, for_brian = (
+        decode_notification(encode_notification(notification(to, key)._replace(sender=sender, raw=b"")))
+        for to, key, sender in (("toby@pobox.example", 1, "toby"), ("brian@pobox.example", 2, "anna"))
+    )
+    outcomes, _ = await world.notify(for_toby, for_brian)
+    assert [outcome.code for outcome in outcomes] == [35, 0]
+    screen.gate.set()
+    await trio.testing.wait_all_tasks_blocked()
+    assert (await world.notify(for_toby, peer=OF_2004))[1] is False
+    assert sorted(world.wires.recipients()) == ["brian@isp.example", "toby@isp.example"]
 
 
 @pytest.mark.parametrize(("passes", "code"), [(True, 0), (False, 34)])
