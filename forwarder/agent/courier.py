@@ -28,6 +28,7 @@ from forwarder.wire.outcome import ACCEPTED, DEFERRED, DUPLICATE, NOUSER, REFUSE
 
 OUT_AT_ONCE = 20_000
 PATIENCE = 60.0
+ASKED_LEAST, ASKED_MOST = 300, 7 * 86400.0
 FINALS = 100_000
 Ended = Callable[[Outcome], None]
 
@@ -41,8 +42,8 @@ class Retry:
         self.give_up = give_up
 
     def wait(self, tries: int, asked: int | None) -> float:
-        """After that many failed tries; never sooner than the peer asked."""
-        return max(min(self.longest, self.first * 2.0 ** min(tries - 1, 30)), float(asked or 0))
+        """After that many failed tries; never sooner than the peer asked, as far as a week."""
+        return max(min(self.longest, self.first * 2.0 ** min(tries - 1, 30)), min(float(asked or 0), ASKED_MOST))
 
 
 class Courier:
@@ -264,7 +265,8 @@ class Courier:
             member.took(answer, now, repeat=not (member.leg and member.leg.leaf) and now < owed.repeats_end)
             self.log_end(owed.debt, str(member.mailbox), answer)
         elif code_class(answer.code) == 2:
-            self._failed(owed, member, answer, now)
+            asked = max(answer.retryafter or 0, ASKED_LEAST)
+            self._failed(owed, member, answer._replace(retryafter=asked), now)
         else:
             member.refused(from_target(answer).code)
             self.log_end(owed.debt, str(member.mailbox), answer)

@@ -111,10 +111,15 @@ class Item:
 
 
 def fold_parts(outcomes: Sequence[Outcome]) -> Outcome:
-    """Any temporary part defers the whole (what is done is remembered); then success; then a no."""
+    """Any temporary part defers the whole (what is done is remembered); then success; then a no.
+
+    A promise not to need the store's repeats stands only where every part gave one, and for the shortest time.
+    """
     for wanted in (2, 0, 1):
         if of_class := [outcome for outcome in outcomes if code_class(outcome.code) == wanted]:
-            return min(of_class, key=lambda outcome: outcome.code)
+            folded = min(of_class, key=lambda outcome: outcome.code)
+            promises = [outcome.retransmit or 0 for outcome in outcomes]
+            return folded._replace(retransmit=min(promises) or None)
     return outcomes[0]
 
 

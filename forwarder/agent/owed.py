@@ -13,6 +13,7 @@ from forwarder.ports import Debt
 
 DAILY = 86400.0
 REPEATS_END = 7 * DAILY
+PROMISE_MOST = 7 * DAILY
 
 
 class Status(IntEnum):
@@ -48,10 +49,11 @@ class Member:
         self.leg: Leg | None = None
 
     def took(self, outcome: Outcome, now: float, *, repeat: bool) -> None:
-        """A promise (`retransmit`) spares the daily repeat while it runs."""
+        """A promise (`retransmit`, a day at least; we believe a week) spares the daily repeat while it runs."""
         self.status, self.code, self.tries = Status.TAKEN, outcome.code, 0
-        self.promised = now + outcome.retransmit if outcome.retransmit else 0.0
-        self.due = now + DAILY if repeat and not outcome.retransmit else 0.0
+        promise = min(outcome.retransmit or 0, PROMISE_MOST)
+        self.promised = now + promise if promise >= DAILY else 0.0
+        self.due = now + DAILY if repeat and not self.promised else 0.0
 
     def refused(self, code: int) -> None:
         self.status, self.code, self.due = Status.REFUSED, code, 0.0

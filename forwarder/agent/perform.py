@@ -47,6 +47,7 @@ from forwarder.wire.outcome import (
 )
 
 STATELESS = 45.0
+PROMISE = 7 * 86400
 PER_HOP = 5.0
 TOO_MUCH = Outcome(REFUSED, text="it carries too much that we do not know")
 NOWHERE = Expansion(())
@@ -316,11 +317,17 @@ class Performer:
                 if code_class(outcome.code) == 0:
                     assert item.identity is not None
                     self._repeats.saw(item.identity)
-                    if isinstance(item.verdict, Hold):
-                        outcome = Outcome(HELD)
+                    outcome = self._kept(item, outcome)
                 item.end(outcome)
 
         self._inbox.deposit_soon([arrival for arrival, _ in waiting], done)
+
+    def _kept(self, item: Item, outcome: Outcome) -> Outcome:
+        """What is said of a kept one. Readers who peek and clear need no daily repeat, so its store may rest (5.0)."""
+        assert item.entry is not None
+        if isinstance(item.verdict, Hold):
+            return Outcome(HELD)
+        return outcome._replace(retransmit=PROMISE) if self._inbox.promises(item.entry.route.entry) else outcome
 
     def _remember(self, item: Item, plan: Plan) -> None:
         """Seen by the next plan at once; committed with the steps."""

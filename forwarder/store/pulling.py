@@ -15,7 +15,7 @@ import trio
 
 from forwarder.model import COPIED, SHA256, Hop, Mailbox, Notification, Outcome, handle
 from forwarder.plugin import PeerError
-from forwarder.ports import BodySize, Clock, Copies, Copy, Gone, Owed, PullOrder, Sources, Upload
+from forwarder.ports import BodySize, Clock, Copies, Copy, Gone, NoService, Owed, PullOrder, Sources, Upload
 from forwarder.store.letters import copied
 from forwarder.store.sending import sleep_until
 from forwarder.wire.notification import decode_notification, encode_notification
@@ -92,6 +92,10 @@ class Pulling:
             return await self._fetch(order, seen, expires), expires
         except Gone:
             return EXPIRED, notification.expires
+        except NoService as error:
+            if error.kind == "forbidden":
+                return REFUSED, notification.expires
+            raise
         except OSError as error:
             raise PeerError(f"no room for the copy: {error}") from error
 

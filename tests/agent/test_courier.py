@@ -210,3 +210,21 @@ async def test_work_is_committed_before_the_answer_and_done_until_it_says_so(nur
     assert Patient.tries == 2
     assert len(world.disk.arrivals) == 1
     assert not world.disk.debts[1].open
+
+
+async def test_what_a_target_asks_for_is_honoured_between_five_minutes_and_a_week(
+    world: World, autojump_clock: trio.testing.MockClock
+) -> None:
+    world.book.put(route("sales@pobox.example", to="a@one.example b@two.example", kind="role"))
+    says = {"one.example": Outcome(32, retryafter=1), "two.example": Outcome(32, retryafter=1 << 40)}
+    world.wires.script = lambda n: says.get(n.recipient.domain, Outcome(0))
+    assert await world.code(notification("sales@pobox.example")) == 0
+    await settled()
+    await turned(world, 200)
+    assert len(world.wires.sent) == 2
+    await turned(world, 101)
+    assert world.wires.recipients().count("a@one.example") == 2
+    says["two.example"] = Outcome(0)
+    for _ in range(7):
+        await turned(world, 86400)
+    assert world.wires.recipients().count("b@two.example") == 2

@@ -319,3 +319,19 @@ async def test_a_bug_ends_its_own_item_as_a_defer_and_nothing_stays_under_way(
     assert [outcome.code for outcome in outcomes] == [0, 32]
     assert any(event == "agent failed" for event, _ in world.log.events)
     assert world.dispatcher.waiting == 0
+
+
+async def test_a_mailbox_read_by_peek_and_clear_promises_that_no_repeat_is_needed(world: World) -> None:
+    world.book.put(
+        route("in@pobox.example", "subscribe", readers=("brian",)), route("both@pobox.example", "both", "b@isp.example")
+    )
+    outcomes, _ = await world.notify(notification("in@pobox.example"))
+    assert outcomes[0].retransmit is None
+    world.disk.promising = True
+    outcomes, _ = await world.notify(notification("in@pobox.example", 2))
+    assert outcomes[0].retransmit == 7 * 86400
+    outcomes, _ = await world.notify(notification("both@pobox.example", 3))
+    assert (outcomes[0].code, outcomes[0].retransmit) == (0, None)
+    world.wires.script = lambda n: Outcome(0, retransmit=90_000)
+    outcomes, _ = await world.notify(notification("both@pobox.example", 4))
+    assert outcomes[0].retransmit == 90_000

@@ -213,6 +213,7 @@ class Disk:
         self.memories: dict[tuple[str, str], dict[str, bytes]] = {}
         self.full = False
         self.withdrawn = False
+        self.promising = False
         self.looks = 0
         self.copies: dict[Mailbox, bytes] = {}
         self.changed: list[tuple[str, str, list[str], list[str]]] = []
@@ -223,6 +224,9 @@ class Disk:
             return
         self.arrivals += arrivals
         self.tick.soon(lambda: done([Outcome(0) for _ in arrivals]))
+
+    def promises(self, entry: str) -> bool:
+        return self.promising
 
     def accept_soon(self, debts: Sequence[Debt], done: Callable[[Sequence[int] | Exception], None]) -> None:
         if self.full:
