@@ -150,7 +150,11 @@ async def test_several_queries_may_share_a_connection_in_any_pieces(facts: ZoneF
                 received += await stream.receive_some()
 
 
-@pytest.mark.parametrize("sent", [b"", b"\0", b"\0\x20abc", framed("pobox.example")])
+@pytest.mark.parametrize(
+    "sent",
+    [b"", b"\0", b"\0\x20abc", framed("pobox.example")],  # the last has an id of its own in each process
+    ids=["nothing", "half a length", "half a query", "a query"],
+)
 async def test_an_idle_client_is_hung_up_on(facts: ZoneFacts, start: Start, sent: bytes) -> None:
     at = await start(Answerer([Zone(facts)]), Limits(idle=0.05, deadline=0.05))
     with trio.fail_after(5):
