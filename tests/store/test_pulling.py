@@ -11,7 +11,7 @@ from trio.testing import MockClock
 
 from forwarder.model import ContentDigest, Hop, Notification, Origin, Outcome, ServiceLocation, parse_mailbox
 from forwarder.plugin import PeerError
-from forwarder.ports import BodySize, Gone, PullOrder
+from forwarder.ports import BodySize, Gone, NoService, PullOrder
 from forwarder.store.pulling import Pulling
 from forwarder.wire.notification import decode_notification, encode_notification
 
@@ -131,6 +131,16 @@ async def test_what_is_gone_at_the_source_ends_the_order(autojump_clock: MockClo
     world.sources.fails["look"] = [Gone()]
     assert await world.pulling.pull(make_order()) == Outcome(53)
     assert await world.pulling.pull(make_order()) == Outcome(53)
+
+
+async def test_a_store_that_the_address_filter_forbids_is_refused_for_good(
+    autojump_clock: MockClock, world: World
+) -> None:
+    world.sources.fails["look"] = [NoService("forbidden", "private")]
+    assert await world.pulling.pull(make_order()) == Outcome(49)
+    world.sources.fails["look"] = [NoService("noserver", "down")]
+    with pytest.raises(NoService):
+        await world.pulling.pull(make_order(make_notification(identifier=bytes(16))))
 
 
 async def test_a_key_of_ours_that_was_minted_for_this_mailbox_is_a_loop(
