@@ -16,11 +16,15 @@ from forwarder.model import Mailbox
 
 
 def assignments(words: Sequence[str]) -> list[Assignment]:
-    """Raises Wrong."""
+    """Raises Wrong, also where a later one would silently undo an earlier one."""
     try:
-        return [parse_assignment(word) for word in words]
+        found = [parse_assignment(word) for word in words]
     except BadAssignment as error:
         raise Wrong(f"forwarder: {error}") from None
+    for place, later in enumerate(found):
+        if later.operator == "=" and any(earlier.path == later.path for earlier in found[:place]):
+            raise Wrong(f"forwarder: {later.key} is given twice; several of a list go by commas: to=ADDRESS,ADDRESS")
+    return found
 
 
 def change(folder: Folder, what: str, deed: Callable[[Editor], Path]) -> str:

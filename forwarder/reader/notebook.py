@@ -89,6 +89,8 @@ class Sent(NamedTuple):
     cancelled: bool
 
 
+LARGEST = 2**63 - 1
+"""More is no number to SQLite."""
 _ITEM = "number, store, key, octets, list, date, silenced, closing, size, sender, subject, signature"
 
 
@@ -169,6 +171,8 @@ class Notebook:
         return [_item(row) for row in rows]
 
     def item(self, number: int) -> Item | None:
+        if number > LARGEST:
+            return None
         rows = self._rows(f"SELECT {_ITEM} FROM item WHERE number = ? AND closing = 0", number)  # noqa: S608
         return next(map(_item, rows), None)
 

@@ -59,6 +59,10 @@ def test_one_key_at_two_stores_is_two_items(book: Notebook) -> None:
     assert len(book.items()) == 2
 
 
+def test_a_number_that_no_item_can_have_is_no_item(book: Notebook) -> None:
+    assert book.item(10**20) is None
+
+
 def test_a_closed_key_never_waits_again(book: Notebook) -> None:
     book.save("one", [arrived(b"a", b"1")])
     book.closed(1, 1000)
