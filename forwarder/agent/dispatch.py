@@ -7,6 +7,7 @@ What must wait (cold files, screens that ask) goes on in one task for a whole ti
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
@@ -23,7 +24,7 @@ from forwarder.agent.screens import Screens
 from forwarder.agent.tick import Tick
 from forwarder.agent.turn import PATIENCE, Turn
 from forwarder.model import Mailbox, Notification, Outcome, Peer
-from forwarder.plugin import Ask, Case, Defer, Log, Plan, Refuse, Verdict
+from forwarder.plugin import Ask, Case, Defer, Log, Pass, Plan, Refuse, Verdict
 from forwarder.ports import Answer as Looked
 from forwarder.ports import Clock, Trace
 from forwarder.wire.notification import MalformedPDU, decode_notification
@@ -133,12 +134,8 @@ class Dispatcher:
             return
         self.inner += 1
         at = datetime.fromtimestamp(self._clock(), UTC)
-
-        def settle(item: Item, outcome: Outcome) -> None:
-            self._end(item, outcome)
-            told(outcome)
-
-        item = Item(notification, peer, at, settle)
+        turn = Turn(1, lambda outcomes: told(outcomes[0]), self._hurry)
+        item = Item(notification, peer, at, self._settle, turn)
         self._thaw_later(item, self._advance(item, NOTHING))
 
     def perform(self, case: Case, plan: Plan, strategy: str, debt: int, told: Callable[[Outcome], None]) -> None:
@@ -169,7 +166,10 @@ class Dispatcher:
                     item.end(refusal)
                     return None
             if plan is None:
-                case = self._case(item, entry)
+                assert item.identity is not None
+                taken = self._repeats.taken(item.identity)
+                earlier = () if taken is None else self._performer.earlier(taken)
+                case = Case(item.notification, entry.route, item.peer, item.at, earlier, entry.memory)
                 if self._screening and item.verdict is None and not self._passes(item, case):
                     return None
                 plan, item.strategy = self._decider.own(entry, case), entry.route.strategy
@@ -220,6 +220,9 @@ class Dispatcher:
     def _passes(self, item: Item, case: Case) -> bool:
         """False: the item has ended, or waits for a screen that asks the network."""
         verdict = self._screens.judge(case)
+        if type(verdict) is Pass:
+            item.verdict = verdict
+            return True
         if isinstance(verdict, Ask):
             if item.peer.inner or self._limit.may_ask(item.peer.address):
                 self._nursery.start_soon(self._ask, item, case)
@@ -238,12 +241,6 @@ class Dispatcher:
             self._performer.perform(item, item.plan, NOTHING)
             return False
         return True
-
-    def _case(self, item: Item, entry: Entry) -> Case:
-        assert item.identity is not None
-        taken = self._repeats.taken(item.identity)
-        earlier = () if taken is None else self._performer.earlier(taken)
-        return Case(item.notification, entry.route, item.peer, item.at, earlier, entry.memory)
 
     # -- what waits for files
 
@@ -278,26 +275,23 @@ class Dispatcher:
 
     # -- out
 
-    def _end(self, item: Item, outcome: Outcome) -> None:
+    def _settle(self, item: Item, outcome: Outcome) -> None:
+        """Ends an item: the agent's own record, and its turn's."""
         if item.identity is not None:
             self._repeats.under_way.discard(item.identity)
         if not self._ended:
             self._tick.soon(self._record)
         self._ended.append((item, outcome))
+        assert item.turn is not None
+        if not item.turn.settle(item.index, outcome):
+            self.late(item, outcome)
 
     def _record(self) -> None:
         """What has ended in this tick, counted, and a line for each in the trace."""
         ended, self._ended = self._ended, []
-        for _, outcome in ended:
-            self.outcomes[code_class(outcome.code)] += 1
+        for code, count in Counter([outcome.code for _, outcome in ended]).items():
+            self.outcomes[code_class(code)] += count
         self._trace.write(*_lines(f"{self._clock():.3f}", ended))
-
-    def _settle(self, item: Item, outcome: Outcome) -> None:
-        """Ends an item of a PDU: the agent's own record, and the turn's."""
-        self._end(item, outcome)
-        assert item.turn is not None
-        if not item.turn.settle(item.index, outcome):
-            self.late(item, outcome)
 
     def _keep_untold(self, items: Sequence[Item], outcomes: Sequence[Outcome]) -> None:
         """(g): a batch told errorinternalproblem as a whole comes again, singly; each gets its own answer then."""

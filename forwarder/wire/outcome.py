@@ -61,10 +61,9 @@ def from_target(outcome: Outcome) -> Outcome:
     Of what the target said go on: a promise (`retransmit`) with what is taken, `retryafter` with what is temporary.
     Its words and redirects do not.
     """
-    kind = code_class(outcome.code)
-    if kind == TAKEN:
+    if outcome.code >> 4 == TAKEN:
         return ALL_WELL if outcome.retransmit is None else Outcome(ACCEPTED, retransmit=outcome.retransmit)
-    if kind == TEMPORARY:
+    if code_class(outcome.code) == TEMPORARY:
         text = TEXTS.get(outcome.code, TEXTS[DEFERRED])
         return Outcome(outcome.code, retryafter=outcome.retryafter, text=text)
     code = _TARGET_SAYS_FINAL.get(outcome.code, REFUSED)
