@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 from forwarder.cli import personal
 from forwarder.cli.errors import No, Wrong
 from forwarder.cli.output import print_json, print_line
+from forwarder.config.disk import sync_folder
 from forwarder.model import parse_size
 from forwarder.reader.desk import Desk
 from forwarder.reader.notebook import Item
@@ -108,11 +109,7 @@ def _put(spool: Any, file: str) -> None:
         return
     os.fsync(spool.fileno())
     os.replace(spool.name, file)
-    folder = os.open(Path(file).parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_folder(Path(file).parent)
 
 
 def _copy(source: Any, target: BinaryIO) -> None:

@@ -72,7 +72,7 @@ def _take(settings: Settings, bodies: Bodies, draft: Path, now: int, go_on: Call
         _others(settings, draft, sums)
         _note(sums, draft, state / DATABASE)
         _flush(sums)
-    manifest = {"version": VERSION, "node": settings.node.name, "made": now, **counts, "sums": _sum(draft / SUMS)}
+    manifest = {"version": VERSION, "node": settings.node.name, "made": now, **counts, "sums": sum_of(draft / SUMS)}
     with (draft / MANIFEST).open("x", encoding="utf-8") as file:
         json.dump(manifest, file, indent=2)
         _flush(file)
@@ -185,10 +185,11 @@ def copy_file(source: Path, target: Path) -> None:
 
 
 def _note(sums: TextIO, draft: Path, file: Path) -> None:
-    sums.write(f"{_sum(file)}  {file.relative_to(draft)}\n")
+    sums.write(f"{sum_of(file)}  {file.relative_to(draft)}\n")
 
 
-def _sum(file: Path) -> str:
+def sum_of(file: Path) -> str:
+    """As SHA256SUMS has it."""
     with file.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 

@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import secrets
@@ -20,7 +19,7 @@ from typing import Any
 from forwarder.config.disk import sync_folder
 from forwarder.config.lines import ConfigErrors
 from forwarder.config.settings import load_settings
-from forwarder.daemon.backup import MANIFEST, SUMS, VERSION, copy_file
+from forwarder.daemon.backup import MANIFEST, SUMS, VERSION, copy_file, sum_of
 from forwarder.daemon.state import lock
 
 OURS = frozenset({"lock", "control.sock"})
@@ -70,7 +69,7 @@ def _manifest(source: Path) -> Mapping[str, Any]:
         raise CannotRestore(f"the backup is damaged: its {MANIFEST} cannot be read") from None
     if version != VERSION:
         raise NoBackup(f"{source} is a backup of version {version}, which this program does not know")
-    if sums != _sum(source / SUMS):
+    if sums != sum_of(source / SUMS):
         raise CannotRestore(f"the backup is damaged: {SUMS} is not what {MANIFEST} says")
     return manifest
 
@@ -89,15 +88,10 @@ def _entries(source: Path) -> Iterator[tuple[str, str]]:
 def _wrong(source: Path) -> Iterator[str]:
     for digest, name in _entries(source):
         try:
-            if _sum(source / name) != digest:
+            if sum_of(source / name) != digest:
                 yield f"{name} is not what was saved"
         except FileNotFoundError:
             yield f"{name} is missing"
-
-
-def _sum(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def _state_now(config: Path) -> list[Path]:

@@ -15,6 +15,7 @@ from functools import partial
 import trio
 
 from forwarder.model import SHA256, ContentDigest, Notification
+from forwarder.net.sources import FETCH_SECONDS, SLICE, SLOWEST
 from forwarder.plugin import PeerError
 from forwarder.ports import Gone, NoService
 from forwarder.reader.calls import Calls, Refused, Talk, expect, twice
@@ -23,9 +24,6 @@ from forwarder.reader.notebook import Item, Notebook
 from forwarder.wire.msrap import QuerySize, Retrieve, Retrieved, Silence, Silenced, Size, UnPin, UnPinned, View
 from forwarder.wire.notification import decode_notification
 
-SLICE = 1 << 20
-"""Octets asked for in one Retrieve (protocol 2)."""
-FETCH_SECONDS, SLOWEST = 300.0, 32 << 10
 AT_ONCE = 8
 """Stores spoken to at the same time."""
 IN_ALL = 30.0

@@ -6,12 +6,11 @@ every command, so it tells nothing; who only shares the address with a guesser i
 
 from __future__ import annotations
 
-import ipaddress
 from collections import OrderedDict
 
 import trio
 
-from forwarder.agent.limits import Struck, unheard
+from forwarder.agent.limits import Struck, submitter, unheard
 
 FREE = 20
 WINDOW = 60.0
@@ -27,7 +26,7 @@ class Misses:
         self._windows: OrderedDict[str, tuple[float, int]] = OrderedDict()
 
     def count(self, address: str) -> None:
-        name = _network(address)
+        name = submitter(address)
         begin, count = self._windows.pop(name, (trio.current_time(), 0))
         if trio.current_time() - begin > WINDOW:
             begin, count = trio.current_time(), 0
@@ -36,13 +35,7 @@ class Misses:
             self._windows.popitem(last=False)
 
     async def wait(self, address: str) -> None:
-        begin, count = self._windows.get(_network(address), (0.0, 0))
+        begin, count = self._windows.get(submitter(address), (0.0, 0))
         if count > FREE and trio.current_time() - begin <= WINDOW:
             self.struck("key guesses", address)
             await trio.sleep(min(LONGEST, 0.5 * 2.0 ** min(count - FREE, 10)))
-
-
-def _network(address: str) -> str:
-    if ":" not in address:
-        return address
-    return str(ipaddress.ip_network((address.partition("%")[0], 64), strict=False))

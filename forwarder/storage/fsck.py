@@ -31,7 +31,6 @@ from forwarder.wire.notification import MalformedPDU, decode_notification
 PAGE = 500
 MOST = 10_000
 """Problems of one inspection; who has more repairs these and looks again."""
-SLICE = 1 << 20
 
 Mend = Callable[[apsw.Connection], bool]
 
@@ -205,11 +204,8 @@ def _unreadable(debt: Debt) -> str | None:
 
 
 def _digest(path: Path) -> bytes:
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while piece := file.read(SLICE):
-            digest.update(piece)
-    return digest.digest()
+        return hashlib.file_digest(file, "sha256").digest()
 
 
 def _needed(c: apsw.Connection, name: str) -> bool:
