@@ -11,7 +11,6 @@ import sys
 from collections.abc import Sequence
 
 from forwarder.cli.errors import Complaint, one_line, peel
-from forwarder.config.lines import ConfigErrors
 
 USAGE = 2
 INTERRUPTED = 130
@@ -28,9 +27,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: list[str]) -> int:
-    from forwarder.cli.verbs import run
-
     try:
+        from forwarder.cli.verbs import run  # who presses Ctrl-C while this loads is answered in words as well
+
         return run(arguments)
     except BrokenPipeError:
         raise
@@ -43,6 +42,8 @@ def _run(arguments: list[str]) -> int:
 def _report(error: BaseException) -> int:
     if isinstance(error, KeyboardInterrupt):
         return INTERRUPTED
+    from forwarder.config.lines import ConfigErrors
+
     if isinstance(error, Complaint):
         for line in error.lines:
             print(one_line(line), file=sys.stderr)

@@ -39,6 +39,25 @@ def test_ctrl_c_is_quiet_and_130(tmp_path: Path) -> None:
     assert (running.returncode, out, err) == (130, "", "")
 
 
+@pytest.mark.parametrize("module", ["forwarder.cli.verbs", "typer", "forwarder.config.lines"])
+def test_ctrl_c_while_the_program_still_loads_is_quiet_too(tmp_path: Path, module: str) -> None:
+    """The impatient: nothing but the first lines has been read yet."""
+    struck = (
+        "import sys\n"
+        "class Struck:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name == {module!r}: sys.meta_path.remove(self); raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Struck())\n"
+        "from forwarder.cli import main\n"
+        "sys.exit(main(sys.argv[1:]))"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", struck, "list", "--config", "nowhere"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "")
+
+
 def test_a_reader_of_our_output_that_goes_away_is_no_error(tmp_path: Path) -> None:
     reading, writing = os.pipe()
     os.close(reading)
