@@ -72,39 +72,49 @@ def network(address: str) -> str:
     return str(ipaddress.ip_network((address.partition("%")[0], 56), strict=False))
 
 
+class Bucket:
+    """Tokens, and since when."""
+
+    __slots__ = ("since", "tokens")
+
+    def __init__(self, tokens: float, since: float) -> None:
+        self.tokens = tokens
+        self.since = since
+
+
 class Buckets:
-    """Token buckets by name, the last BUCKETS of them: `rate` tokens a second, at most `full`."""
+    """Token buckets by name, BUCKETS of them, the oldest made go first: `rate` tokens a second, at most `full`."""
 
     def __init__(self, rate: float, full: float, clock: Clock) -> None:
         self._rate = rate
         self._full = full
         self._clock = clock
-        self._left: OrderedDict[Hashable, tuple[float, float]] = OrderedDict()
+        self._buckets: dict[Hashable, Bucket] = {}
 
-    def left(self, name: Hashable, now: float) -> float:
-        known = self._left.get(name)
-        if known is None:
-            return self._full
-        tokens, since = known
-        return min(self._full, tokens + (now - since) * self._rate) if now > since else tokens
+    def __len__(self) -> int:
+        return len(self._buckets)
 
-    def enough(self, left: float, wanted: float) -> bool:
-        """More than there ever are counts as all there are."""
-        return left >= wanted or left >= self._full
+    def of(self, name: Hashable) -> Bucket:
+        bucket = self._buckets.get(name)
+        if bucket is None:
+            if len(self._buckets) >= BUCKETS:
+                del self._buckets[next(iter(self._buckets))]
+            bucket = self._buckets[name] = Bucket(self._full, self._clock())
+        return bucket
 
-    def put(self, name: Hashable, left: float, now: float) -> None:
-        self._left[name] = (left, now)
-        self._left.move_to_end(name)
-        if len(self._left) > BUCKETS:
-            self._left.popitem(last=False)
+    def enough(self, bucket: Bucket, wanted: float, now: float) -> bool:
+        """Fills it up to now. More than there ever are counts as all there are."""
+        if now > bucket.since:
+            bucket.tokens = min(self._full, bucket.tokens + (now - bucket.since) * self._rate)
+            bucket.since = now
+        return bucket.tokens >= wanted or bucket.tokens >= self._full
 
-    def take(self, name: Hashable, wanted: float = 1.0) -> bool:
-        """Takes that many; False (and nothing taken) where there are not enough."""
-        now = self._clock()
-        left = self.left(name, now)
-        if not self.enough(left, wanted):
+    def take(self, name: Hashable) -> bool:
+        """Takes one; False where there is none."""
+        bucket = self.of(name)
+        if not self.enough(bucket, 1.0, self._clock()):
             return False
-        self.put(name, left - wanted, now)
+        bucket.tokens -= 1.0
         return True
 
 
@@ -126,6 +136,7 @@ class SubmitterLimit:
         self._senders = Buckets(share, max(1.0, share * BURST_SECONDS), clock)
         self._asks = Buckets(ASKS, ASKS_AT_ONCE, clock)
         self._exempt: dict[str, bool] = {}
+        self._charged: dict[str, tuple[Bucket, Bucket] | None] = {}
 
     def exempt(self, address: str) -> bool:
         """Whether the address is one of our own machines or edge servers."""
@@ -146,21 +157,34 @@ class SubmitterLimit:
 
         All-or-nothing for the submitter and his network; one by one for the senders named, once half is used.
         """
-        if not self._rate or self.exempt(address):
+        if not self._rate:
             return NOBODY
-        name, net, count, now = submitter(address), network(address), len(notifications), self._clock()
-        left, left_of_all = self._submitters.left(name, now), self._networks.left(net, now)
-        limit = ""
-        if not self._submitters.enough(left, count):
+        charged = self._charged[address] if address in self._charged else self._charge(address)
+        if charged is None:
+            return NOBODY
+        own, common = charged
+        now, count = self._clock(), len(notifications)
+        if not self._submitters.enough(own, count, now):
             limit = "submitter_rate"
-        elif not self._networks.enough(left_of_all, count):
+        elif not self._networks.enough(common, count, now):
             limit = "submitter_rate of a network"
-        if limit:
-            self._struck(limit, address)
-            return dict.fromkeys(range(count), limit)
-        self._submitters.put(name, left - count, now)
-        self._networks.put(net, left_of_all - count, now)
-        return NOBODY if left >= self._half else self._senders_over(name, notifications)
+        else:
+            pressed = own.tokens < self._half
+            own.tokens -= count
+            common.tokens -= count
+            return self._senders_over(submitter(address), notifications) if pressed else NOBODY
+        self._struck(limit, address)
+        return dict.fromkeys(range(count), limit)
+
+    def _charge(self, address: str) -> tuple[Bucket, Bucket] | None:
+        """The buckets that an address draws on, kept at hand; None for our own machines."""
+        if len(self._charged) >= BUCKETS:
+            self._charged.clear()
+        buckets = None
+        if not self.exempt(address):
+            buckets = self._submitters.of(submitter(address)), self._networks.of(network(address))
+        self._charged[address] = buckets
+        return buckets
 
     def _senders_over(self, name: str, notifications: Sequence[Notification]) -> Mapping[int, str]:
         over = {

@@ -111,7 +111,7 @@ def test_buckets_are_bounded() -> None:
     buckets = Buckets(1, 1, lambda: 0.0)
     for number in range(BUCKETS + 10):
         assert buckets.take(number)
-    assert len(buckets._left) == BUCKETS
+    assert len(buckets) == BUCKETS
 
 
 def test_names_that_were_good_are_no_strangers(seen: Seen) -> None:
