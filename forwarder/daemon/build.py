@@ -191,12 +191,11 @@ def _agent(
 ) -> Agent:
     name, limits = settings.node.name, settings.limits
     addresses, ledger, sources = files.addresses, state.ledger, store.sources
-    records = TextsOrOwn(files.own_keys, TextRecords(way.names, strangers=way.strangers))
-    strategies = InstalledStrategies(plugins, PluginSource(sources), way.connect, records, clock)
+    strategies = _strategies(plugins, files, way, store, clock)
     routes = Routes(
         addresses, strategies, ledger, name=name, mark=repeats.mark, depth=limits.depth, targets=limits.targets
     )
-    retry = Retry(*(_seconds(part) for part in (settings.retry.first, settings.retry.longest, settings.retry.give_up)))
+    retry = _retry(settings)
     errands = Errands(
         nursery, way.tick, store.pulling, strategies, addresses, ledger, retry.wait, retry.give_up, clock, log
     )
@@ -236,6 +235,16 @@ def _agent(
     members = Members(routes, decider, courier, ledger, state.copies, sources, addresses, clock, log)
     courier.inner, errands.perform, errands.pulled = dispatcher.receive_inner, dispatcher.perform, members.pulled
     return Agent(submitters, repeats, courier, members, dispatcher)
+
+
+def _strategies(plugins: Plugins, files: Files, way: Reach, store: Store, clock: Clock) -> InstalledStrategies:
+    records = TextsOrOwn(files.own_keys, TextRecords(way.names, strangers=way.strangers))
+    return InstalledStrategies(plugins, PluginSource(store.sources), way.connect, records, clock)
+
+
+def _retry(settings: Settings) -> Retry:
+    said = settings.retry
+    return Retry(*map(_seconds, (said.first, said.longest, said.give_up)))
 
 
 def _sending(settings: Settings, state: State, files: Files, way: Reach, agent: Agent, clock: Clock) -> Sending:
