@@ -20,9 +20,9 @@ from forwarder.agent.links import Links
 from forwarder.agent.owed import DAILY, Changed, Member, Owed, Status, members_state
 from forwarder.agent.repeats import Repeats
 from forwarder.agent.routes import Entry, Leg
-from forwarder.model import Hop, Mailbox, Notification, Outcome
-from forwarder.plugin import PeerError, Pull, Work
-from forwarder.ports import Addresses, Clock, Debt, Gone, Ledger, NoService, Sources
+from forwarder.model import Hop, Mailbox, Notification, Outcome, handle
+from forwarder.plugin import Log, PeerError, Pull, Work
+from forwarder.ports import Addresses, Clock, Debt, Gone, Ledger, NoService, Sources, Trace
 from forwarder.wire.notification import decode_notification, hop_tlv, original_tlv, recipient_tlv, splice
 from forwarder.wire.outcome import ACCEPTED, DEFERRED, DUPLICATE, NOUSER, REFUSED, code_class, from_target
 
@@ -58,7 +58,9 @@ class Courier:
         sources: Sources,
         errands: Errands,
         retry: Retry,
+        trace: Trace,
         clock: Clock,
+        log: Log,
         *,
         name: str,
     ) -> None:
@@ -69,7 +71,9 @@ class Courier:
         self._sources = sources
         self._errands = errands
         self._retry = retry
+        self._trace = trace
         self._clock = clock
+        self._log = log
         self._name = name
         self._owed: dict[int, Owed] = {}
         self._finals: dict[int, Outcome] = {}
@@ -79,7 +83,6 @@ class Courier:
         self._out = 0
         self._woken = trio.Event()
         self.inner: Callable[[bytes, Ended], None] = _nobody_inside
-        self.log_end: Callable[[Debt, str, Outcome], None] = _unlogged
         self.pull_ended: Callable[[int], None] = _uncounted
 
     # -- rows for new debts
@@ -263,13 +266,13 @@ class Courier:
             self._failed(owed, member, Outcome(DEFERRED, retryafter=asked), now)
         elif code_class(answer.code) == 0:
             member.took(answer, now, repeat=not (member.leg and member.leg.leaf) and now < owed.repeats_end)
-            self.log_end(owed.debt, str(member.mailbox), answer)
+            self._story(owed.debt, str(member.mailbox), answer, "taken")
         elif code_class(answer.code) == 2:
             asked = max(answer.retryafter or 0, ASKED_LEAST)
             self._failed(owed, member, answer._replace(retryafter=asked), now)
         else:
             member.refused(from_target(answer).code)
-            self.log_end(owed.debt, str(member.mailbox), answer)
+            self._story(owed.debt, str(member.mailbox), answer, "refused")
         self._settle(owed, member)
         if self._ready:
             self._pump()
@@ -282,7 +285,7 @@ class Courier:
         member.code = outcome.code
         if now - owed.debt.accepted > self._retry.give_up:
             member.status, member.due = Status.GIVEN_UP, 0.0
-            self.log_end(owed.debt, str(member.mailbox), outcome)
+            self._give_up(owed.debt, str(member.mailbox), outcome)
         else:
             member.due = now + self._retry.wait(member.tries, outcome.retryafter)
 
@@ -311,9 +314,21 @@ class Courier:
 
     def _errand_ended(self, debt: Debt, outcome: Outcome) -> None:
         self.pull_ended(debt.number)
-        self.log_end(debt, "", outcome)
+        self._story(debt, debt.kind, outcome, "ended")
         if code_class(outcome.code) == 3:
             self._keep_final(debt.number, outcome)
+
+    # -- the story
+
+    def _story(self, debt: Debt, target: str, outcome: Outcome, what: str) -> None:
+        """A line of the trace: what became of it at this target, by the same columns as the answer's line."""
+        moment, recipient = f"{self._clock():.3f}", f"{debt.recipient.localpart}@{debt.recipient.domain}"
+        line = (moment, handle(debt.key), debt.store, recipient, f"-> {target}", str(outcome.code), what)
+        self._trace.write("\t".join(line))
+
+    def _give_up(self, debt: Debt, target: str, outcome: Outcome) -> None:
+        self._story(debt, target, outcome, "given up")
+        self._log.info("given up", key=handle(debt.key), entry=debt.entry, target=target, code=outcome.code)
 
     # -- times
 
@@ -398,7 +413,3 @@ def _nobody_inside(octets: bytes, ended: Ended) -> None:
 
 def _uncounted(number: int) -> None:
     """Until somebody counts the pulls that wait."""
-
-
-def _unlogged(debt: Debt, target: str, outcome: Outcome) -> None:
-    """Until the daemon gives a trace."""

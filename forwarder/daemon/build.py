@@ -199,7 +199,9 @@ def _agent(
     errands = Errands(
         nursery, way.tick, store.pulling, strategies, addresses, ledger, retry.wait, retry.give_up, clock, log
     )
-    courier = Courier(way.links, ledger, repeats, addresses, sources, errands, retry, clock, name=name)
+    courier = Courier(
+        way.links, ledger, repeats, addresses, sources, errands, retry, state.trace, clock, log, name=name
+    )
     pulls = PullLimit(limits.waiting, limits.waiting_per_sender, submitters.exempt, strikes)
     courier.pull_ended = pulls.ended
     performer = Performer(

@@ -228,3 +228,20 @@ async def test_what_a_target_asks_for_is_honoured_between_five_minutes_and_a_wee
     for _ in range(7):
         await turned(world, 86400)
     assert world.wires.recipients().count("b@two.example") == 2
+
+
+async def test_the_trace_tells_what_became_of_each_target_and_giving_up_is_logged(
+    world: World, autojump_clock: trio.testing.MockClock
+) -> None:
+    world.book.put(route("sales@pobox.example", to="a@one.example b@two.example c@three.example", kind="role"))
+    says = {"two.example": Outcome(49), "three.example": Outcome(32)}
+    world.wires.script = lambda n: says.get(n.recipient.domain, Outcome(0, retransmit=700_000))
+    assert await world.code(notification("sales@pobox.example")) == 0
+    await settled()
+    await turned(world, 8 * 86400)
+    told = [line.split("\t")[4:] for line in world.disk.lines if "->" in line]
+    assert ["-> a@one.example", "0", "taken"] in told
+    assert ["-> b@two.example", "49", "refused"] in told
+    assert ["-> c@three.example", "32", "given up"] in told
+    [(_, fields)] = [event for event in world.log.events if event[0] == "given up"]
+    assert (fields["entry"], fields["target"]) == ("sales@pobox.example", "c@three.example")

@@ -357,7 +357,7 @@ def build(
     routes = Routes(book, offer, disk, name=name, mark=repeats.mark, depth=10, targets=50)
     retry = Retry(30, 86400, 7 * 86400)
     errands = Errands(nursery, tick, disk, offer, book, disk, retry.wait, 7 * 86400, clock, log)
-    courier = Courier(links, disk, repeats, book, disk, errands, retry, clock, name=name)  # type: ignore[arg-type]
+    courier = Courier(links, disk, repeats, book, disk, errands, retry, disk, clock, log, name=name)  # type: ignore[arg-type]
     world: list[World] = []
 
     def inner(octets: bytes, told: Callable[[Outcome], None]) -> None:
