@@ -16,6 +16,8 @@ HERE = Path(__file__).parent
 CORPUS, FOUND = HERE / "corpus", HERE / "found"
 FILES, OCTETS = 7, 2048
 """Of one target: files kept, and octets of each at most."""
+LOOKED_AT = 300
+"""Inputs whose reach is measured, of all lengths."""
 
 Reach = frozenset[tuple[str, int, int]]
 
@@ -38,7 +40,8 @@ def minimised(once: Once, seeds: Iterable[bytes], inputs: Iterable[bytes]) -> li
     reached: set[tuple[str, int, int]] = set()
     for octets in seeds:
         reached |= _reach(once, octets)
-    reaches = {octets: _reach(once, octets) for octets in sorted(set(inputs), key=len) if len(octets) <= OCTETS}
+    short = sorted({octets for octets in inputs if len(octets) <= OCTETS}, key=len)
+    reaches = {octets: _reach(once, octets) for octets in short[:: 1 + len(short) // LOOKED_AT]}
     chosen: list[bytes] = []
     while reaches and len(chosen) < FILES:
         best = max(reaches, key=lambda octets: (len(reaches[octets] - reached), -len(octets)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dns.message
 
 from forwarder import signature
-from forwarder.dns.answer import EDNS_OCTETS, TCP_OCTETS, UDP_OCTETS, Answerer
+from forwarder.dns.answer import Answerer
 from forwarder.dns.zone import Zone, ZoneFacts, user_record
 from forwarder.model import Mailbox, format_user_record, user_label, user_record_line
 from forwarder.net.user_record import RECORDS, parse_user_record, parse_user_records
@@ -15,7 +15,7 @@ from .pdus import NOTIFICATIONS
 from .target import Once, Target, plain
 
 BOB = Mailbox("bob", "isp.example")
-LINES = [user_record_line(user_label("brian"), format_user_record(BOB, group=group)) for group in range(12)]
+LINES = [user_record_line(user_label("brian"), format_user_record(BOB, group=group)) for group in range(40)]
 CATCH_ALL = user_record_line("*", format_user_record(BOB), 60)
 WHOLE = ZoneFacts(
     domain="pobox.example",
@@ -31,6 +31,7 @@ WHOLE = ZoneFacts(
 )
 DELEGATED = ZoneFacts("home.example", "delegate", ("ns1.home.example",), "a@home.example", 60, 1, records=[CATCH_ALL])
 UNSEEN = ZoneFacts("new.example", "delegate", ("ns1.new.example",), "a@new.example", 60, 1, complete=False)
+EDNS_OCTETS, TCP_OCTETS, UDP_OCTETS = 1232, 65535, 512  # the DNS flag day of 2020; RFC 1035 4.2.2 and 2.3.4
 OPT = b"\0\0\x29\x04\xd0\0\0\0\0\0\0"
 
 
@@ -48,6 +49,7 @@ QUERIES = [
     _query("_im2000-rnasp._tcp.pobox.example", 33, b""),
     _query(USER, 16, b""),
     _query(USER.upper(), 16),
+    _query(USER, 16, OPT[:3] + b"\xff\xff" + OPT[5:]),
     _query("any.thing._im2000-user.home.example", 255),
     _query("nobody._im2000-user.new.example", 16),
     _query("mx1.deep.pobox.example", 28, OPT[:3] + b"\2\0" + OPT[5:]),
