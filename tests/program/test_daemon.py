@@ -66,7 +66,7 @@ def test_sigterm_ends_what_is_under_way_first(node: Node, agent: Agent) -> None:
         node.send_signal(signal.SIGTERM)
         node.event("draining")
         assert idle.socket.recv(1) == b"", "an idle session ends now"
-        with pytest.raises(ConnectionRefusedError):
+        with pytest.raises(ConnectionError):
             eventually(lambda: node.connect("rnasp").close())
         agent.release()
         assert store.hear().status == rnasp.Status.noerror
