@@ -23,6 +23,8 @@ from .truth import FOREVER, MESSAGES, Own, Sent, Submission, Truth, body
 NEW_EACH_LIFE = 8
 SUBMISSIONS_EACH_LIFE = 2
 PAUSE = 0.01
+AWAY = ("moved@ext.test",)
+"""Nobody is there to read."""
 CAPABILITIES = Capabilities(1, frozenset({"results"}), "mx.isp.test")
 AGAIN_SECONDS = 500
 """In which a submission whose answer was lost may be repeated without becoming a second message."""
@@ -221,7 +223,7 @@ class Clients:
         """Whoever was notified of a key of ours: reads, silences, un-pins, and looks whether it stays so."""
         async with self._line("msrap", MSRAP) as line:
             while True:
-                for own in self._some(lambda own: "@" in own.holder):
+                for own in self._some(lambda own: "@" in own.holder and own.holder not in AWAY):
                     await self._deal_with(line, own)
                 await trio.sleep(2 * PAUSE)
 

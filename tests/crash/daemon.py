@@ -11,6 +11,7 @@ log's octets; `after` COMMIT, before anybody is told.
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import signal
@@ -24,6 +25,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from .clock import BROKEN, FULL, Control
 
+PR_SET_PDEATHSIG = 1
 INSTANTS = ("before", "within", "writing", "after")
 
 
@@ -124,6 +126,7 @@ class _File(apsw.VFSFile):
 
 def live(life: Life) -> NoReturn:
     """In the forked process."""
+    end_with_parent()
     sys.stdin.close()
     log = os.open(os.path.join(life.folder, "log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(log, 2)
@@ -141,7 +144,13 @@ def live(life: Life) -> NoReturn:
     os._exit(code)
 
 
+def end_with_parent() -> None:
+    """Whoever started us is gone: so are we, at once (Linux)."""
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def main_loop() -> None:
+    end_with_parent()
     for line in sys.stdin:
         life = Life(**json.loads(line))
         pid = os.fork()
