@@ -14,6 +14,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import select
 import signal
 import sys
 import time
@@ -145,18 +146,22 @@ def live(life: Life) -> NoReturn:
 
 
 def end_with_parent() -> None:
-    """Whoever started us is gone: so are we, at once (Linux)."""
+    """Whoever forked us is gone: so are we, at once (Linux)."""
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def main_loop() -> None:
-    end_with_parent()
     for line in sys.stdin:
         life = Life(**json.loads(line))
         pid = os.fork()
         if not pid:
             live(life)
         say("pid", pid)
+        child = os.pidfd_open(pid)
+        ready, _, _ = select.select([child, sys.stdin], [], [])
+        os.close(child)
+        if sys.stdin in ready:  # no order comes while a life lasts: the harness is gone
+            return
         _, status = os.waitpid(pid, 0)
         say("ended", os.waitstatus_to_exitcode(status))
 
