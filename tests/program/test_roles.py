@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from forwarder.model import Notification
-from forwarder.wire.msoap import Track
+from forwarder.wire.msoap import DeliveryStatus, NotificationStatus, Track
 from forwarder.wire.msrap import QuerySize, ScanList, Silence, UnPin
 from forwarder.wire.notification import encode_notification
 from forwarder.wire.rnaqp import Clear, Peek
@@ -73,6 +73,17 @@ def until(seen: Callable[[], Any], within: float = PATIENCE) -> Any:
     while not (found := seen()):
         assert time.monotonic() < end, "it never came"
         time.sleep(0.05)
+    return found
+
+
+def tracked(originator: Session, key: bytes) -> DeliveryStatus:
+    """As the store has it once the answer to its notification is on its disk."""
+
+    def settled() -> DeliveryStatus | None:
+        delivery: DeliveryStatus = originator.ask(Track(key)).data.delivery
+        return None if delivery.notificationstatus is NotificationStatus.unprocessed else delivery
+
+    found: DeliveryStatus = until(settled)
     return found
 
 
@@ -175,7 +186,7 @@ def test_one_refuses_one_stalls_three_take_it_once_and_again_each_day_in_the_sto
         [key] = submit(originator, f"sales@{HERE}")
         assert stalls.told.wait(PATIENCE)
         until(lambda: _received(there) == 4)
-        assert originator.ask(Track(key)).data.delivery.notificationstatus.name == "notifying"
+        assert tracked(originator, key).notificationstatus.name == "notifying"
     for name in READERS:
         [found] = waiting(there, name)
         assert (found.identifier, str(found.original)) == (key, f"sales@{HERE}")
@@ -215,7 +226,7 @@ def test_the_sender_learns_no_names(places: Places, there: Node) -> None:
     with Session(node, "msoap", "toby") as originator:
         [key] = submit(originator, f"sales@{HERE}")
         until(lambda: len(waiting(there, "anna")) == 2)
-        delivery = originator.ask(Track(key)).data.delivery
+        delivery = tracked(originator, key)
     assert delivery.redirectedto in (None, ())
     assert delivery.notificationstatus.name == "notifying"
 
@@ -318,7 +329,7 @@ def test_a_silence_or_a_robot_of_one_member_takes_nothing_from_the_others(places
         for name in ("anna", "carl"):
             [found] = until(lambda name=name: waiting(there, name))  # type: ignore[misc]
             assert found.identifier == key
-        delivery = originator.ask(Track(key)).data.delivery
+        delivery = tracked(originator, key)
         assert (delivery.notificationstatus.name, delivery.pinned) == ("notifying", True), "the robot silenced nothing"
         with Session(node, "msrap") as reader:
             assert reader.says(Silence(key)) == FINE
