@@ -100,15 +100,12 @@ class Campaign:
                 return "", "after"
             new = sorted(self._tried)
         if self.house.died_at == ("copied", "after") and self.chance.random() < 0.5:
-            return "pull seen", "after"  # it is marked only where an order is met that was done and not settled
+            # it is marked only where an order is met that was done and not settled
+            return "pull seen", self.chance.choice(INSTANTS)
         least = min(self._tried[point] for point in new)
         point = self.chance.choice([point for point in new if self._tried[point] == least])
-        if point == "pull seen":
-            point, instant = "copied", "after"
-        else:
-            instant = self.chance.choice(INSTANTS)
         self._tried[point] += 1
-        return point, instant
+        return ("copied", "after") if point == "pull seen" else (point, self.chance.choice(INSTANTS))
 
     def _fell(self) -> None:
         if self.house.code != -9:
@@ -171,6 +168,8 @@ class Campaign:
             f"checked     {dict(self.truth.checked)}",
             f"deaths      {dict(Counter(instant for _, instant in self.house.deaths))}",
         ]
+        by_point = Counter(point for point, _ in self.house.deaths)
+        lines += [f"least       {', '.join(f'{point} {times}' for point, times in by_point.most_common()[:-6:-1])}"]
         lines += [f"unreached   {', '.join(self.unreached)}"] if self.unreached else []
         return "\n".join(
             lines + [f"LOST {text}" for text in self.lost] + [f"WRONG {text}" for text in self.truth.wrong]
