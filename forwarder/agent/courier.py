@@ -17,33 +17,20 @@ import trio
 from forwarder.agent.errands import Errands
 from forwarder.agent.item import Item
 from forwarder.agent.links import Links
-from forwarder.agent.owed import DAILY, Changed, Member, Owed, Status, members_state
+from forwarder.agent.owed import DAILY, Changed, Member, Owed, Retry, Status, debt_of, members_state
 from forwarder.agent.repeats import Repeats
 from forwarder.agent.routes import Entry, Leg
 from forwarder.model import Hop, Mailbox, Notification, Outcome, handle
 from forwarder.plugin import Log, PeerError, Pull, Work
 from forwarder.ports import Addresses, Clock, Debt, Gone, Ledger, NoService, Sources, Trace
-from forwarder.wire.notification import decode_notification, hop_tlv, original_tlv, recipient_tlv, splice
+from forwarder.wire.notification import MalformedPDU, decode_notification, hop_tlv, original_tlv, recipient_tlv, splice
 from forwarder.wire.outcome import ACCEPTED, DEFERRED, DUPLICATE, NOUSER, REFUSED, code_class, from_target
 
 OUT_AT_ONCE = 20_000
 PATIENCE = 60.0
-ASKED_LEAST, ASKED_MOST = 300, 7 * 86400.0
+ASKED_LEAST = 300
 FINALS = 100_000
 Ended = Callable[[Outcome], None]
-
-
-class Retry:
-    """`[retry]`: seconds. first doubling to longest; give_up after acceptance."""
-
-    def __init__(self, first: float, longest: float, give_up: float) -> None:
-        self.first = first
-        self.longest = longest
-        self.give_up = give_up
-
-    def wait(self, tries: int, asked: int | None) -> float:
-        """After that many failed tries; never sooner than the peer asked, as far as a week."""
-        return max(min(self.longest, self.first * 2.0 ** min(tries - 1, 30)), min(float(asked or 0), ASKED_MOST))
 
 
 class Courier:
@@ -81,6 +68,7 @@ class Courier:
         self._order = count()
         self._ready: deque[tuple[Owed, Member]] = deque()
         self._out = 0
+        self._pumping = False
         self._woken = trio.Event()
         self.inner: Callable[[bytes, Ended], None] = _nobody_inside
         self.pull_ended: Callable[[int], None] = _uncounted
@@ -88,36 +76,27 @@ class Courier:
     # -- rows for new debts
 
     def resend_debt(self, item: Item, legs: tuple[Leg, ...]) -> Debt:
-        return self._debt(item, "resend", members_state(legs))
+        return debt_of(item, "resend", members_state(legs), self._clock())
 
     def pull_debt(self, item: Item, step: Pull) -> Debt:
-        return self._debt(item, "pull", self._errands.pull_state(item, step))
+        return debt_of(item, "pull", self._errands.pull_state(item, step), self._clock())
 
     def work_debt(self, item: Item, step: Work) -> Debt:
-        return self._debt(item, "work", self._errands.work_state(item, step))
-
-    def _debt(self, item: Item, kind: str, state: bytes) -> Debt:
-        assert item.entry is not None
-        notification = item.notification
-        return Debt(
-            0,
-            kind,
-            item.entry.route.entry,
-            notification.recipient,
-            notification.store,
-            notification.identifier,
-            notification.raw,
-            int(self._clock()),
-            state,
-        )
+        return debt_of(item, "work", self._errands.work_state(item, step), self._clock())
 
     # -- debts under way
 
     def take(self, debt: Debt, notification: Notification, entry: Entry | None = None) -> None:
-        """A committed debt: everything it owes is due now."""
-        if debt.kind != "resend":
-            self._errands.take(debt, notification, self._errand_ended)
-            return
+        """A committed debt: everything it owes is due now. A fault in it is its own: the row stays open."""
+        try:
+            if debt.kind == "resend":
+                self._take_resend(debt, notification, entry)
+            else:
+                self._errands.take(debt, notification, self._errand_ended)
+        except Exception as error:
+            self._fault(debt, error)
+
+    def _take_resend(self, debt: Debt, notification: Notification, entry: Entry | None) -> None:
         owed = Owed.unpack(debt, notification)
         if entry is not None:
             owed.original, owed.hop = entry.original, entry.hop(self._clock(), owed.how)
@@ -133,9 +112,17 @@ class Courier:
         self._pump()
 
     async def load(self) -> None:
-        """At start: whatever is open, due at once."""
+        """At start: whatever is open, due at once. A row that cannot be read stops no start."""
         for debt in await self._ledger.open_debts():
-            self.take(debt, decode_notification(debt.octets))
+            try:
+                notification = decode_notification(debt.octets)
+            except MalformedPDU as error:
+                self._fault(debt, error)
+            else:
+                self.take(debt, notification)
+
+    def _fault(self, debt: Debt, error: Exception) -> None:
+        self._log.info("debt not taken", number=debt.number, entry=debt.entry, error=f"{type(error).__name__}: {error}")
 
     # -- members that come and go
 
@@ -233,13 +220,22 @@ class Courier:
         self._pump()
 
     def _pump(self) -> None:
-        """Hands out what is due, at most OUT_AT_ONCE at a time; the rest follows as answers come."""
-        while self._ready and self._out < OUT_AT_ONCE:
-            owed, member = self._ready.popleft()
-            if not member.out and not owed.closed:
-                member.out = True
-                self._out += 1
-                self._send(owed, member)
+        """Hands out what is due, at most OUT_AT_ONCE at a time; the rest follows as answers come.
+
+        A target that answers at once comes back here from within: then the loop goes on, it does not nest.
+        """
+        if self._pumping:
+            return
+        self._pumping = True
+        try:
+            while self._ready and self._out < OUT_AT_ONCE:
+                owed, member = self._ready.popleft()
+                if not member.out and not owed.closed:
+                    member.out = True
+                    self._out += 1
+                    self._send(owed, member)
+        finally:
+            self._pumping = False
 
     def _send(self, owed: Owed, member: Member) -> None:
         leg = member.leg or self.leg(member.mailbox)
@@ -247,7 +243,11 @@ class Courier:
         if owed.hop is None:
             owed.original = original_tlv(owed.notification.recipient)
             owed.hop = self._hop(owed.notification.recipient, owed.how)
-        octets = splice(owed.notification, leg.recipient, original=owed.original, hop=owed.hop)
+        try:
+            octets = splice(owed.notification, leg.recipient, original=owed.original, hop=owed.hop)
+        except MalformedPDU:
+            self._told(owed, member, Outcome(REFUSED))
+            return
         if leg.leaf:
             self.inner(octets, lambda outcome: self._told(owed, member, outcome))
         else:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from enum import IntEnum
 from typing import NamedTuple
 
+from forwarder.agent.item import Item
 from forwarder.agent.routes import Leg
 from forwarder.model import RESENT, SHARED, Mailbox, Notification, Outcome, parse_mailbox
 from forwarder.ports import Debt
@@ -14,6 +15,7 @@ from forwarder.ports import Debt
 DAILY = 86400.0
 REPEATS_END = 7 * DAILY
 PROMISE_MOST = 7 * DAILY
+ASKED_MOST = 7 * DAILY
 
 
 class Status(IntEnum):
@@ -23,6 +25,19 @@ class Status(IntEnum):
     TAKEN = 1
     REFUSED = 2
     GIVEN_UP = 3
+
+
+class Retry:
+    """`[retry]`: seconds. first doubling to longest; give_up after acceptance."""
+
+    def __init__(self, first: float, longest: float, give_up: float) -> None:
+        self.first = first
+        self.longest = longest
+        self.give_up = give_up
+
+    def wait(self, tries: int, asked: int | None) -> float:
+        """After that many failed tries; never sooner than the peer asked, as far as a week."""
+        return max(min(self.longest, self.first * 2.0 ** min(tries - 1, 30)), min(float(asked or 0), ASKED_MOST))
 
 
 class Member:
@@ -112,6 +127,23 @@ class Owed:
             owed = status == Status.OWED
             members.append(Member(parse_mailbox(text), Status(status), code, 0.0 if owed else due, tries, promised))
         return cls(debt, notification, members)
+
+
+def debt_of(item: Item, kind: str, state: bytes, now: float) -> Debt:
+    """The row of a new debt, before it has a number."""
+    assert item.entry is not None
+    notification = item.notification
+    return Debt(
+        0,
+        kind,
+        item.entry.route.entry,
+        notification.recipient,
+        notification.store,
+        notification.identifier,
+        notification.raw,
+        int(now),
+        state,
+    )
 
 
 def members_state(legs: tuple[Leg, ...]) -> bytes:

@@ -156,11 +156,25 @@ class Performer:
         elif isinstance(item.verdict, Hold):
             item.end(Outcome(UNVERIFIED, retryafter=max(300, int(item.verdict.until.timestamp() - self._clock()))))
         elif step.sticky or (len(expansion.legs) > 1 and not step.stateless):
-            self._owe(item, self._courier.resend_debt(item, expansion.legs), once=False)
+            if self._may_be_passed_on(item, expansion.legs):
+                self._owe(item, self._courier.resend_debt(item, expansion.legs), once=False)
+            else:
+                item.end(TOO_MUCH)
         elif len(expansion.legs) == 1:
             self._pass_on(item, expansion.legs[0], RESENT, step.chains, item.end)
         else:
             self._pass_on_to_all(item, expansion.legs, step.chains)
+
+    def _may_be_passed_on(self, item: Item, legs: tuple[Leg, ...]) -> bool:
+        """Asked before its row is owed: what can never be sent is refused, not acknowledged."""
+        entry = item.entry
+        assert entry is not None
+        longest = max((leg.recipient for leg in legs), key=len)
+        try:
+            splice(item.notification, longest, original=entry.original, hop=entry.hop(self._clock(), SHARED))
+        except MalformedPDU:
+            return False
+        return True
 
     def _pass_on_to_all(self, item: Item, legs: tuple[Leg, ...], chains: bool) -> None:
         """The seed's own form: answered when all targets have; any failure is temporary for the whole."""

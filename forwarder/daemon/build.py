@@ -15,13 +15,14 @@ from functools import partial
 import structlog
 import trio
 
-from forwarder.agent.courier import Courier, Retry
+from forwarder.agent.courier import Courier
 from forwarder.agent.decide import Decider
 from forwarder.agent.dispatch import Dispatcher
 from forwarder.agent.errands import Errands
 from forwarder.agent.limits import PullLimit, Strikes, SubmitterLimit
 from forwarder.agent.members import Members
 from forwarder.agent.notify import OwnNotifier
+from forwarder.agent.owed import Retry
 from forwarder.agent.perform import Performer
 from forwarder.agent.repeats import Repeats
 from forwarder.agent.routes import Routes
@@ -192,9 +193,7 @@ def _agent(
     name, limits = settings.node.name, settings.limits
     addresses, ledger, sources = files.addresses, state.ledger, store.sources
     strategies = _strategies(plugins, files, way, store, clock)
-    routes = Routes(
-        addresses, strategies, ledger, name=name, mark=repeats.mark, depth=limits.depth, targets=limits.targets
-    )
+    routes = _routes(settings, files, state, strategies, repeats)
     retry = _retry(settings)
     errands = Errands(
         nursery, way.tick, store.pulling, strategies, addresses, ledger, retry.wait, retry.give_up, clock, log
@@ -237,6 +236,20 @@ def _agent(
     members = Members(routes, decider, courier, ledger, state.copies, sources, addresses, clock, log)
     courier.inner, errands.perform, errands.pulled = dispatcher.receive_inner, dispatcher.perform, members.pulled
     return Agent(submitters, repeats, courier, members, dispatcher)
+
+
+def _routes(
+    settings: Settings, files: Files, state: State, strategies: InstalledStrategies, repeats: Repeats
+) -> Routes:
+    return Routes(
+        files.addresses,
+        strategies,
+        state.ledger,
+        name=settings.node.name,
+        mark=repeats.mark,
+        depth=settings.limits.depth,
+        targets=settings.limits.targets,
+    )
 
 
 def _strategies(plugins: Plugins, files: Files, way: Reach, store: Store, clock: Clock) -> InstalledStrategies:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 import trio
 import trio.testing
 
-from forwarder.model import Mailbox, Outcome, Route
+from forwarder.model import Mailbox, Notification, Outcome, Route
 from forwarder.plugin import Again, Case, Deposit, Plan, Resend, Strategy, Work
 from forwarder.ports import NoService
+from forwarder.wire.notification import decode_notification
 
 from .conftest import MAKERS
 from .world import OF_2004, World, build, notification, route
@@ -245,3 +247,53 @@ async def test_the_trace_tells_what_became_of_each_target_and_giving_up_is_logge
     assert ["-> c@three.example", "32", "given up"] in told
     [(_, fields)] = [event for event in world.log.events if event[0] == "given up"]
     assert (fields["entry"], fields["target"]) == ("sales@pobox.example", "c@three.example")
+
+
+async def test_a_notification_that_would_outgrow_its_limit_is_refused_by_a_role_and_harms_no_other(
+    nursery: trio.Nursery, world: World
+) -> None:
+    """It fits as it comes, and not with what a forwarder adds: no row may be left that cannot be sent."""
+    world.book.put(
+        route("sales@pobox.example", to="a@one.example b@two.example", kind="role"),
+        route("desk@pobox.example", to="c@one.example d@two.example", kind="role"),
+    )
+    big = swollen("sales@pobox.example")
+    outcomes, _ = await world.notify(big, notification("desk@pobox.example", 2))
+    assert [outcome.code for outcome in outcomes] == [49, 0]
+    await settled()
+    assert sorted(world.wires.recipients()) == ["c@one.example", "d@two.example"]
+    assert world.dispatcher.waiting == 0
+
+
+async def test_a_row_that_cannot_be_sent_does_not_stop_a_start(nursery: trio.Nursery, world: World) -> None:
+    world.book.put(route("sales@pobox.example", to="a@one.example b@two.example", kind="role"))
+    assert await world.code(notification("sales@pobox.example")) == 0
+    await settled()
+    debt = world.disk.debts[1]
+    owed = json.dumps([["a@one.example", 0, 0, 0, 0, 0], ["b@two.example", 0, 0, 0, 0, 0]]).encode()
+    world.disk.debts[2] = debt._replace(number=2, octets=swollen("sales@pobox.example", 9).raw, state=owed, open=True)
+    world.disk.debts[3] = debt._replace(number=3, state=owed, open=True)
+    restarted = build(nursery, MAKERS, disk=world.disk)
+    await restarted.courier.load()
+    await settled()
+    assert sorted(restarted.wires.recipients()) == ["a@one.example", "b@two.example"]
+    assert not world.disk.debts[2].open
+
+
+def swollen(to: str, key: int = 1) -> Notification:
+    """It carries more that nobody knows than may be passed on (4 KiB), and is good itself."""
+    content = notification(to, key).raw[2:]
+    unknown = b"\x9e\x82" + (5000).to_bytes(2, "big") + bytes(5000)
+    whole = content + unknown
+    return decode_notification(b"\x30\x82" + len(whole).to_bytes(2, "big") + whole)
+
+
+async def test_a_thousand_targets_that_answer_at_once_are_served_in_a_loop(world: World) -> None:
+    """Hosted addresses that are off say so at once: nothing may nest once for each."""
+    names = [f"u{number}@pobox.example" for number in range(1000)]
+    world.book.put(*(route(name, "subscribe", state="gone") for name in names))
+    world.book.put(route("all@pobox.example", to=" ".join(names), kind="role", limits={"targets": 1000}))
+    assert await world.code(notification("all@pobox.example")) == 0
+    await settled()
+    assert not world.disk.debts[1].open
+    assert not any("failed" in event or "not taken" in event for event, _ in world.log.events)

@@ -8,13 +8,14 @@ from typing import Any
 
 import trio
 
-from forwarder.agent.courier import Courier, Retry
+from forwarder.agent.courier import Courier
 from forwarder.agent.decide import Decider
 from forwarder.agent.dispatch import Dispatcher
 from forwarder.agent.errands import Errands
 from forwarder.agent.limits import SubmitterLimit
 from forwarder.agent.links import Links
 from forwarder.agent.members import Members
+from forwarder.agent.owed import Retry
 from forwarder.agent.perform import Performer
 from forwarder.agent.repeats import Repeats
 from forwarder.agent.routes import Routes
