@@ -17,13 +17,14 @@ import trio
 from forwarder.agent.errands import Errands
 from forwarder.agent.item import Item
 from forwarder.agent.links import Links
+from forwarder.agent.marks import Marks
 from forwarder.agent.owed import DAILY, Changed, Member, Owed, Retry, Status, debt_of, members_state
-from forwarder.agent.repeats import Repeats
 from forwarder.agent.routes import Entry, Leg
-from forwarder.model import Hop, Mailbox, Notification, Outcome, handle
-from forwarder.plugin import Log, PeerError, Pull, Work
-from forwarder.ports import Addresses, Clock, Debt, Gone, Ledger, NoService, Sources, Trace
-from forwarder.wire.notification import MalformedPDU, decode_notification, hop_tlv, original_tlv, recipient_tlv, splice
+from forwarder.agent.story import Story
+from forwarder.model import Mailbox, Notification, Outcome
+from forwarder.plugin import PeerError, Pull, Work
+from forwarder.ports import Clock, Debt, Gone, Ledger, NoService, Sources
+from forwarder.wire.notification import MalformedPDU, decode_notification, original_tlv, splice
 from forwarder.wire.outcome import ACCEPTED, DEFERRED, DUPLICATE, NOUSER, REFUSED, code_class, from_target
 
 OUT_AT_ONCE = 20_000
@@ -40,28 +41,21 @@ class Courier:
         self,
         links: Links,
         ledger: Ledger,
-        repeats: Repeats,
-        addresses: Addresses,
         sources: Sources,
         errands: Errands,
+        marks: Marks,
+        story: Story,
         retry: Retry,
-        trace: Trace,
         clock: Clock,
-        log: Log,
-        *,
-        name: str,
     ) -> None:
         self._links = links
         self._ledger = ledger
-        self._repeats = repeats
-        self._addresses = addresses
         self._sources = sources
         self._errands = errands
+        self._marks = marks
+        self._story = story
         self._retry = retry
-        self._trace = trace
         self._clock = clock
-        self._log = log
-        self._name = name
         self._owed: dict[int, Owed] = {}
         self._finals: dict[int, Outcome] = {}
         self._heap: list[tuple[float, int, int]] = []
@@ -94,7 +88,7 @@ class Courier:
             else:
                 self._errands.take(debt, notification, self._errand_ended)
         except Exception as error:
-            self._fault(debt, error)
+            self._story.fault(debt, error)
 
     def _take_resend(self, debt: Debt, notification: Notification, entry: Entry | None) -> None:
         owed = Owed.unpack(debt, notification)
@@ -117,12 +111,9 @@ class Courier:
             try:
                 notification = decode_notification(debt.octets)
             except MalformedPDU as error:
-                self._fault(debt, error)
+                self._story.fault(debt, error)
             else:
                 self.take(debt, notification)
-
-    def _fault(self, debt: Debt, error: Exception) -> None:
-        self._log.info("debt not taken", number=debt.number, entry=debt.entry, error=f"{type(error).__name__}: {error}")
 
     # -- members that come and go
 
@@ -238,11 +229,11 @@ class Courier:
             self._pumping = False
 
     def _send(self, owed: Owed, member: Member) -> None:
-        leg = member.leg or self.leg(member.mailbox)
+        leg = member.leg or self._marks.leg(member.mailbox)
         member.leg = leg
         if owed.hop is None:
             owed.original = original_tlv(owed.notification.recipient)
-            owed.hop = self._hop(owed.notification.recipient, owed.how)
+            owed.hop = self._marks.hop(owed.notification.recipient, owed.how)
         try:
             octets = splice(owed.notification, leg.recipient, original=owed.original, hop=owed.hop)
         except MalformedPDU:
@@ -266,13 +257,13 @@ class Courier:
             self._failed(owed, member, Outcome(DEFERRED, retryafter=asked), now)
         elif code_class(answer.code) == 0:
             member.took(answer, now, repeat=not (member.leg and member.leg.leaf) and now < owed.repeats_end)
-            self._story(owed.debt, str(member.mailbox), answer, "taken")
+            self._story.told(owed.debt, str(member.mailbox), answer, "taken")
         elif code_class(answer.code) == 2:
             asked = max(answer.retryafter or 0, ASKED_LEAST)
             self._failed(owed, member, answer._replace(retryafter=asked), now)
         else:
             member.refused(from_target(answer).code)
-            self._story(owed.debt, str(member.mailbox), answer, "refused")
+            self._story.told(owed.debt, str(member.mailbox), answer, "refused")
         self._settle(owed, member)
         if self._ready:
             self._pump()
@@ -285,7 +276,7 @@ class Courier:
         member.code = outcome.code
         if now - owed.debt.accepted > self._retry.give_up:
             member.status, member.due = Status.GIVEN_UP, 0.0
-            self._give_up(owed.debt, str(member.mailbox), outcome)
+            self._story.given_up(owed.debt, str(member.mailbox), outcome)
         else:
             member.due = now + self._retry.wait(member.tries, outcome.retryafter)
 
@@ -314,21 +305,9 @@ class Courier:
 
     def _errand_ended(self, debt: Debt, outcome: Outcome) -> None:
         self.pull_ended(debt.number)
-        self._story(debt, debt.kind, outcome, "ended")
+        self._story.told(debt, debt.kind, outcome, "ended")
         if code_class(outcome.code) == 3:
             self._keep_final(debt.number, outcome)
-
-    # -- the story
-
-    def _story(self, debt: Debt, target: str, outcome: Outcome, what: str) -> None:
-        """A line of the trace: what became of it at this target, by the same columns as the answer's line."""
-        moment, recipient = f"{self._clock():.3f}", f"{debt.recipient.localpart}@{debt.recipient.domain}"
-        line = (moment, handle(debt.key), debt.store, recipient, f"-> {target}", str(outcome.code), what)
-        self._trace.write("\t".join(line))
-
-    def _give_up(self, debt: Debt, target: str, outcome: Outcome) -> None:
-        self._story(debt, target, outcome, "given up")
-        self._log.info("given up", key=handle(debt.key), entry=debt.entry, target=target, code=outcome.code)
 
     # -- times
 
@@ -381,19 +360,6 @@ class Courier:
             return
         self._ready.extend((owed, member) for member in members if member in owed.members)
         self._pump()
-
-    # -- octets
-
-    def leg(self, mailbox: Mailbox) -> Leg:
-        return Leg(mailbox, recipient_tlv(mailbox), self._addresses.hosted(mailbox.domain), ())
-
-    def spliced(self, notification: Notification, mailbox: Mailbox, leg: Leg, how: int) -> bytes:
-        hop = self._hop(mailbox, how)
-        return splice(notification, leg.recipient, original=original_tlv(mailbox), hop=hop)
-
-    def _hop(self, mailbox: Mailbox, how: int) -> bytes:
-        mark = self._repeats.mark(mailbox.folded)
-        return hop_tlv(Hop(self._name, mark, int(self._clock()), how))
 
     @property
     def waiting(self) -> int:

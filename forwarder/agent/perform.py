@@ -16,6 +16,7 @@ from forwarder.agent.courier import Courier
 from forwarder.agent.item import SOON, Item, from_failure
 from forwarder.agent.limits import Pending, PullLimit, Struck, network, unheard
 from forwarder.agent.links import Links
+from forwarder.agent.marks import Marks
 from forwarder.agent.repeats import FRESH, Repeats, Taken, hops_of
 from forwarder.agent.routes import Cold, Entry, Expansion, Fresh, Leg, Routes
 from forwarder.agent.tick import Tick
@@ -66,6 +67,7 @@ class Performer:
         links: Links,
         repeats: Repeats,
         courier: Courier,
+        marks: Marks,
         inbox: Inbox,
         ledger: Ledger,
         tick: Tick,
@@ -80,6 +82,7 @@ class Performer:
         self._links = links
         self._repeats = repeats
         self._courier = courier
+        self._marks = marks
         self._inbox = inbox
         self._ledger = ledger
         self._tick = tick
@@ -232,13 +235,13 @@ class Performer:
 
     def _follow(self, sent: bytes, redirect: Redirect, deadline: float, told: Callable[[Outcome], None]) -> None:
         """`chains`: the same key, to where the target points, one hop more; never a second time."""
-        leg = self._courier.leg(redirect.mailbox)
+        leg = self._marks.leg(redirect.mailbox)
         if leg.leaf or redirect.rna is not None:
             told(Outcome(REFUSED))
             return
         try:
             notification = decode_notification(sent)
-            octets = self._courier.spliced(notification, notification.recipient, leg, FOLLOWED)
+            octets = self._marks.spliced(notification, notification.recipient, leg, FOLLOWED)
         except MalformedPDU:
             told(Outcome(REFUSED, text="it has grown too big"))
             return

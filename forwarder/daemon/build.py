@@ -20,6 +20,7 @@ from forwarder.agent.decide import Decider
 from forwarder.agent.dispatch import Dispatcher
 from forwarder.agent.errands import Errands
 from forwarder.agent.limits import PullLimit, Strikes, SubmitterLimit
+from forwarder.agent.marks import Marks
 from forwarder.agent.members import Members
 from forwarder.agent.notify import OwnNotifier
 from forwarder.agent.owed import Retry
@@ -27,6 +28,7 @@ from forwarder.agent.perform import Performer
 from forwarder.agent.repeats import Repeats
 from forwarder.agent.routes import Routes
 from forwarder.agent.screens import Screens
+from forwarder.agent.story import Story
 from forwarder.config.accounts import AccountFiles
 from forwarder.config.addresses import AddressFiles
 from forwarder.config.certificates import load_pair
@@ -198,9 +200,9 @@ def _agent(
     errands = Errands(
         nursery, way.tick, store.pulling, strategies, addresses, ledger, retry.wait, retry.give_up, clock, log
     )
-    courier = Courier(
-        way.links, ledger, repeats, addresses, sources, errands, retry, state.trace, clock, log, name=name
-    )
+    marks = Marks(repeats, addresses, clock, name=name)
+    story = Story(state.trace, log, clock)
+    courier = Courier(way.links, ledger, sources, errands, marks, story, retry, clock)
     pulls = PullLimit(limits.waiting, limits.waiting_per_sender, submitters.exempt, strikes)
     courier.pull_ended = pulls.ended
     performer = Performer(
@@ -208,6 +210,7 @@ def _agent(
         way.links,
         repeats,
         courier,
+        marks,
         state.inbox,
         ledger,
         way.tick,

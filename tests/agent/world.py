@@ -14,12 +14,14 @@ from forwarder.agent.dispatch import Dispatcher
 from forwarder.agent.errands import Errands
 from forwarder.agent.limits import SubmitterLimit
 from forwarder.agent.links import Links
+from forwarder.agent.marks import Marks
 from forwarder.agent.members import Members
 from forwarder.agent.owed import Retry
 from forwarder.agent.perform import Performer
 from forwarder.agent.repeats import Repeats
 from forwarder.agent.routes import Routes
 from forwarder.agent.screens import Guarded, Screens
+from forwarder.agent.story import Story
 from forwarder.agent.tick import Tick
 from forwarder.model import (
     Endpoint,
@@ -358,13 +360,14 @@ def build(
     routes = Routes(book, offer, disk, name=name, mark=repeats.mark, depth=10, targets=50)
     retry = Retry(30, 86400, 7 * 86400)
     errands = Errands(nursery, tick, disk, offer, book, disk, retry.wait, 7 * 86400, clock, log)
-    courier = Courier(links, disk, repeats, book, disk, errands, retry, disk, clock, log, name=name)  # type: ignore[arg-type]
+    marks = Marks(repeats, book, clock, name=name)
+    courier = Courier(links, disk, disk, errands, marks, Story(disk, log, clock), retry, clock)  # type: ignore[arg-type]
     world: list[World] = []
 
     def inner(octets: bytes, told: Callable[[Outcome], None]) -> None:
         world[0].dispatcher.receive_inner(octets, told)
 
-    performer = Performer(routes, links, repeats, courier, disk, disk, tick, clock, inner)  # type: ignore[arg-type]
+    performer = Performer(routes, links, repeats, courier, marks, disk, disk, tick, clock, inner)  # type: ignore[arg-type]
     decider = Decider(routes, offer)
     dispatcher = Dispatcher(
         SubmitterLimit(rate, (), clock),

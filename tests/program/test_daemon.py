@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from forwarder.wire import msrap, rnasp
+from forwarder.wire.notification import decode_notification, encode_notification
 from forwarder.wire.session import MSRAP, RNASP, ClientSession
 
 from .node import PATIENCE, Node, running
@@ -349,3 +350,19 @@ def test_who_pings_and_never_reads_is_cut_off(node: Node) -> None:
 def _repeat(connection: socket.socket, octets: bytes) -> None:
     for _ in range(40):
         connection.sendall(octets)
+
+
+def test_what_can_never_be_passed_on_is_refused_and_leaves_no_row_that_stops_a_start(node: Node, agent: Agent) -> None:
+    """More unknown octets than may be passed on (4 KiB), in a notification that is good itself."""
+    content = encode_notification(notification("role@pobox.example", "swollen"))[2:]
+    unknown = b"\x9e\x82" + (5000).to_bytes(2, "big") + bytes(5000)
+    swollen = decode_notification(b"\x30\x82" + (len(content) + len(unknown)).to_bytes(2, "big") + content + unknown)
+    node.start()
+    with Client(node, "rnasp") as store:
+        assert store.notify(swollen, notification("box@pobox.example", "beside")) == [49, 0]
+        assert store.notify(swollen, notification("role@pobox.example", "good")) == [49, 0]
+    agent.hears(2)
+    node.kill()
+    node.start()
+    assert _codes(node, "box@pobox.example", "after") == [0]
+    assert node.stop() == 0
