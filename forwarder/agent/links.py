@@ -300,6 +300,8 @@ class Links:
             agent = await self._locator.find(domain, "rnasp")
         except PeerError as error:
             failure = error
+        except Exception as error:
+            failure = PeerError(f"the look-up of {domain} failed: {type(error).__name__}: {error}")
         finally:
             self._note(domain, failure if agent is None else None)
             for item, redirect in self._locating.pop(domain):

@@ -118,19 +118,19 @@ class Pool:
         home = self._lanes[agent.endpoints, lane, agent.tls and agent.name]
         try:
             channel = await self._connect(agent)
-        except (OSError, PeerError, trio.TooSlowError) as error:
-            home.connecting -= 1
+        except Exception as error:
             errand.tell(Lost(f"no connection to {agent.name}: {error}", connected=False))
             return
-        except BaseException:
+        finally:
             home.connecting -= 1
-            raise
-        home.connecting -= 1
         session = _Session(channel, self._now)
         home.live.add(session)
         try:
             session.carry(errand, self._now)
             await self._listen(session, home)
+        except Exception as error:
+            log.error("session failed", agent=agent.name, error=f"{type(error).__name__}: {error}", exc_info=error)
+            session.served = False
         finally:
             home.live.discard(session)
             if session in home.idle:

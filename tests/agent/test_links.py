@@ -82,3 +82,11 @@ async def test_a_link_stands_still_when_nothing_is_out(world: World, autojump_cl
     before = trio.lowlevel.current_statistics().tasks_living
     await trio.sleep(3600)
     assert trio.lowlevel.current_statistics().tasks_living == before
+
+
+async def test_a_look_up_that_fails_in_a_way_nobody_foresaw_defers_its_own_items(world: World) -> None:
+    fifty(world)
+    world.where.missing["isp.example"] = RuntimeError("a bug")  # type: ignore[assignment]
+    assert await world.code(notification("u0@pobox.example")) == 32
+    del world.where.missing["isp.example"]
+    assert await world.code(notification("u0@pobox.example", 2)) == 0
