@@ -1,0 +1,1 @@
+"""Bridges to today's mail: SMTP comes in by LMTP, goes out by a smarthost."""
