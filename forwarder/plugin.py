@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Generic, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
 
@@ -218,6 +219,10 @@ class Ports:
     now: Callable[[], datetime]
     connect: Callable[[str, int], Awaitable[trio.SocketStream]]
     texts: Texts
+    node: str = ""
+    """The node's name."""
+    path: Callable[[str], Path] = Path
+    """A file that options name: relative to the configuration folder."""
 
 
 # -- what a plugin offers

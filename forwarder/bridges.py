@@ -1,0 +1,246 @@
+"""The contract's part for bridges to other mail: services, carriers, and narrow doors to what the daemon already is.
+
+A bridge is nothing new in this house (docs/bridges.md): what comes in is submitted by an account of our own store, what
+goes out is carried to targets without an agent, who reads is a reader. Services run beside the daemon's own; carriers
+stand behind the locator. Whatever they are told is done is on the disk.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Generic, Literal, Protocol
+
+import trio
+
+from forwarder.model import Mailbox, Notification, Outcome
+from forwarder.plugin import O, Ports, hookspec
+
+# -- doors
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a store would be told of a mailbox: a code of protocol 5.0. moved: where it is now (class 1).
+
+    senders: the accounts that may send as this mailbox, its owner first.
+    """
+
+    code: int
+    text: str = ""
+    moved: tuple[Mailbox, ...] = ()
+    senders: tuple[str, ...] = ()
+
+
+Look = Callable[[Mailbox], Awaitable[Answer]]
+"""The route look-up that `why` shows; nothing is sent. Raises PeerError where we do not know (a broken file)."""
+
+Verify = Callable[[str, str], Awaitable[bool]]
+"""Whether this account with this password may originate. Raises PeerError where we do not know."""
+
+
+class Spool(Protocol):
+    """A message on its way in: on our disk, in no table yet. Gone unless submitted."""
+
+    async def write(self, octets: bytes, /) -> None:
+        """Raises OSError."""
+        ...
+
+    async def abort(self) -> None: ...
+
+    @property
+    def size(self) -> int: ...
+
+    @property
+    def sha256(self) -> bytes:
+        """Of the octets so far."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A message for our store, from an account of ours, that came by another way than MSOAP.
+
+    returns: the envelope sender, "" = null, told of what fails later. once: for each recipient what makes this very
+    delivery the same when it comes again, remembered for six days. wait: how long the outcomes may be waited for.
+    """
+
+    account: str
+    to: tuple[Mailbox, ...]
+    spool: Spool
+    returns: str
+    once: tuple[bytes, ...]
+    lifetime: timedelta
+    wait: timedelta = timedelta(0)
+
+
+class SubmissionRefused(Exception):  # an answer, not a fault
+    """Nothing was taken. why: "quota", "limit" (of the day), "account" (none such, or it may not originate)."""
+
+    def __init__(self, why: Literal["quota", "limit", "account"]) -> None:
+        super().__init__(why)
+        self.why = why
+
+
+Submit = Callable[[Submission], Awaitable[Sequence[Outcome]]]
+"""MSOAP in process: for each recipient the outcome known after COMMIT and `wait`; class 3 = withdrawn again, all else
+is ours. Raises SubmissionRefused, OSError."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A submitted message that ended without being read, to be reported to its envelope sender."""
+
+    number: int
+    returns: str
+    recipient: Mailbox
+    code: int
+    text: str
+    at: datetime
+    head: bytes
+    """Its header section, as far as it is still here."""
+
+
+class Failures(Protocol):
+    """What is to be reported: durable, until it is said to be done."""
+
+    async def due(self, limit: int = 100, /) -> Sequence[Failure]: ...
+
+    async def done(self, number: int, /) -> None: ...
+
+    async def wait(self) -> None:
+        """Until something may have become due."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class DomainFacts:
+    """What the DNS surely says of a domain without an IM2000 service. null_mx: RFC 7505."""
+
+    domain: str
+    mx: tuple[str, ...] = ()
+    null_mx: bool = False
+    address: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """A message to be carried to targets without an agent. number: the row that owes it.
+
+    returns: the envelope sender of a message that came from another mail system, None for a native one.
+    tries: how often it was tried for these targets. body: the whole message; raises PeerError.
+    """
+
+    number: int
+    notification: Notification
+    to: tuple[Mailbox, ...]
+    returns: str | None
+    since: datetime
+    tries: int
+    body: Callable[[], AbstractAsyncContextManager[AsyncIterator[bytes]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """The other side has it. settle: how long a report that it failed is waited for before the source is un-pinned."""
+
+    settle: timedelta = timedelta(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """Not now: once more at that time."""
+
+    at: datetime
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Never:
+    """A permanent no: a code of class 3. text: for the log, the trace and the report."""
+
+    code: int = 49
+    text: str = ""
+
+
+Carried = Taken | Later | Never
+Carry = Callable[[Load], Awaitable[Mapping[Mailbox, Carried]]]
+"""At least once. A target that is not in the answer is tried later, as after PeerError."""
+
+CarryFailed = Callable[[int, Mailbox | None, Never], Awaitable[bool]]
+"""A report says that what was taken has failed: the row's number and the target (None: whichever were carried).
+False: no such row, or nothing of it was carried."""
+
+
+@dataclass(frozen=True, slots=True)
+class CarrierSpec(Generic[O]):
+    """A way to targets without an agent. table: of the node file, given whole as options.
+
+    takes: whether it can reach a domain; never asked of hosted ones. offered: whether the options switch it on.
+    """
+
+    name: str
+    table: str
+    options: type[O]
+    offered: Callable[[O], bool]
+    takes: Callable[[DomainFacts], bool]
+    via: Callable[[O], str]
+    """As `why` shows it: "127.0.0.1:10025"."""
+    make: Callable[[O, Ports], Carry]
+
+
+@dataclass(frozen=True, slots=True)
+class ServicePorts(Ports):
+    """What a service may have beside the ports of all plugins.
+
+    tls: the server's context by SNI, None where no certificate is configured. clear_login: whether a password may come
+    in clear from this address.
+    """
+
+    look: Look = field(kw_only=True)
+    verify: Verify = field(kw_only=True)
+    spool: Callable[[], Spool] = field(kw_only=True)
+    submit: Submit = field(kw_only=True)
+    failures: Failures = field(kw_only=True)
+    carry_failed: CarryFailed = field(kw_only=True)
+    tls: ssl.SSLContext | None = field(kw_only=True)
+    clear_login: Callable[[str], bool] = field(kw_only=True)
+
+
+class Service(Protocol):
+    """Something that listens, or works on its own. Restarted with back-off; cancelled at the end of the drain."""
+
+    async def run(self, ready: Callable[[], None], /) -> None: ...
+
+    def drain(self) -> None:
+        """Nothing new from now on; `run` returns when what is under way has ended."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceSpec(Generic[O]):
+    """A service on offer. name: its key under `[listen]`; the daemon binds, also `unix:PATH`.
+
+    table: of the node file, given whole as options. always: it runs without listeners too, if its table is there.
+    """
+
+    name: str
+    table: str
+    options: type[O]
+    make: Callable[[O, ServicePorts, Sequence[trio.SocketListener]], Service]
+    always: bool = False
+
+
+@hookspec
+def forwarder_services() -> Sequence[ServiceSpec[Any]]:
+    """The services this plugin offers. Called once, at start-up."""
+    raise AssertionError("a declaration, never called")
+
+
+@hookspec
+def forwarder_carriers() -> Sequence[CarrierSpec[Any]]:
+    """The carriers this plugin offers. Called once, at start-up."""
+    raise AssertionError("a declaration, never called")
