@@ -161,6 +161,8 @@ async def _drain(node: Node) -> None:
             await server.empty()
         while node.agent.dispatcher.waiting or node.reach.links.waiting:  # noqa: ASYNC110  # many things end it, none of them a task
             await trio.sleep(0.02)
+    for server in node.servers.values():
+        server.give_up()
     node.reach.pool.close_idle()
     left = node.agent.dispatcher.waiting
     log.info("drained", in_time=not scope.cancelled_caught, left=left)

@@ -140,4 +140,4 @@ class Client:
 
 def _went_away(response: Any) -> bool:
     """Whether the server had already given this session up when our command came."""
-    return bool(response.abort) and response.status.name == "errorcommandtimeout"
+    return bool(response.abort) and response.status.name in ("errorcommandtimeout", "errorserviceshutdown")

@@ -2,8 +2,10 @@
 
 A service is either a conversation with each client (`ports.Service`: one command awaited after the other) or takes
 its commands at once and answers when it can (`Immediate`: RNASP, no task is parked for a PDU).
-Over a cap: the connection is closed. Idle or slow: errorcommandtimeout, then closed. Deadlines are numbers on the
-session, read by one clock a second, which stands still while nobody is connected.
+Over a cap: errorserviceshutdown unasked, then closed; over TLS closed without a word, for a handshake costs more than
+the session that there is no room for. Idle or slow: errorcommandtimeout, then closed. Draining: errorserviceshutdown,
+then closed, to the idle at once, to the busy after their answer or in its place. Deadlines are numbers on the session,
+read by one clock a second, which stands still while nobody is connected.
 """
 
 from __future__ import annotations
@@ -36,6 +38,7 @@ OVERLOADED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
 
 
 NETWORK_SHARE = 0.25
+SHUTDOWN = "errorserviceshutdown"
 
 
 class Immediate(Shape):
@@ -92,7 +95,7 @@ class Limits:
 
 
 class _Session:
-    """pumping: its commands are being handed over now, an answer need not hand over the next."""
+    """pumping: somebody hands its commands over now and goes on by himself, an answer need not hand over the next."""
 
     __slots__ = ("channel", "conversation", "peer", "pumping", "server", "since", "wire")
 
@@ -106,13 +109,21 @@ class _Session:
         self.pumping = False
 
     def answer(self, response: Any) -> None:
-        """The response to the command under way, whoever decided it."""
+        """The response to the command under way, whoever decided it. Too late for one that was given up."""
+        if self.wire.state is not State.BUSY:
+            return
         self.channel.send(self.wire.send(response))
         self.since = self.server.now
         if self.server.draining:
-            self.channel.close_when_sent()
+            self.dismiss()
         elif not self.pumping:
             self.server.pump(self)
+
+    def dismiss(self, word: str = SHUTDOWN) -> None:
+        """The last word, where it has not been said, and the end: asked or not, a client reads it as an answer."""
+        if self.wire.state is not State.CLOSED:
+            self.channel.send(self.wire.send(self.server.protocol.error(word)))
+        self.channel.close_when_sent()
 
 
 class PduServer:
@@ -123,6 +134,7 @@ class PduServer:
         self._service = service
         self._limits = limits
         self._log = log
+        self._no_room = ServerSession(protocol).send(protocol.error(SHUTDOWN))
         self._sessions: set[_Session] = set()
         self._awake = trio.Event()
         self.now = 0.0
@@ -160,7 +172,12 @@ class PduServer:
         self._accepting.cancel()
         for session in list(self._sessions):
             if session.wire.state is not State.BUSY:
-                session.channel.close_when_sent()
+                session.dismiss()
+
+    def give_up(self) -> None:
+        """When the drain may last no longer: who still waits is told that the answer does not come."""
+        for session in list(self._sessions):
+            session.dismiss()
 
     async def empty(self) -> None:
         """After `drain`: until the last session has ended."""
@@ -187,7 +204,8 @@ class PduServer:
         channel = Channel.of(stream, nursery) if context is None else serve_tls(stream, nursery, context())
         peer = _peer(channel.peer, tls=context is not None)
         if not self._limits.enter(peer.address):
-            channel.close()
+            channel.send(self._no_room)
+            channel.close_when_sent()
             return
         if not self._awake.is_set():
             self.now = trio.current_time()
@@ -260,6 +278,7 @@ class PduServer:
 
     async def _converse(self, session: _Session, conversation: Conversation) -> None:
         channel, wire = session.channel, session.wire
+        session.pumping = True
         while not channel.closed:
             event = wire.next_event()
             if event is NEED_DATA:
@@ -276,10 +295,7 @@ class PduServer:
                 self._refuse(session, event)
             else:
                 self.commands += 1
-                channel.send(wire.send(await self._answer(conversation, event)))
-                session.since = self.now
-                if self.draining:
-                    channel.close_when_sent()
+                session.answer(await self._answer(conversation, event))
                 await channel.sent()  # no next command is taken before the peer has taken this answer
 
     async def _answer(self, conversation: Conversation, command: Any) -> Any:
@@ -314,16 +330,12 @@ class PduServer:
                     patience = self.protocol.idle if waiting else READ
                     if self.now - session.since > patience:
                         self._limits.struck("idle time" if waiting else "time for a PDU", session.peer.address)
-                        self._time_out(session)
+                        session.dismiss("errorcommandtimeout")
                 elif session.wire.state is State.CLOSED and self.now - session.since > READ:
                     self._limits.struck("time for an answer", session.peer.address)
                     session.channel.close()  # it does not take its last answer
             if not self._sessions:
                 self._awake = trio.Event()
-
-    def _time_out(self, session: _Session) -> None:
-        session.channel.send(session.wire.send(self.protocol.error("errorcommandtimeout")))
-        session.channel.close_when_sent()
 
     @property
     def sessions(self) -> int:

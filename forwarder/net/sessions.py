@@ -1,7 +1,8 @@
 """The pool of RNASP client sessions behind the core's links. One task a session, none a notification.
 
-A batch lost on a session that had served before is repeated once on a new one. An idle session that becomes readable
-is closed: a late errorcommandtimeout would pass for the next answer. Deadlines are numbers, read by one clock.
+A batch lost on a session that had served before, or that its server gave up, is repeated once on a new one. An idle
+session that becomes readable is closed: a late last word would pass for the next answer. Deadlines are numbers, read by
+one clock.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ from forwarder.wire.session import NEED_DATA, RNASP, ClientSession, State
 ANSWER = 60.0
 IDLE = 50.0
 CLOCK = 1.0
+
+GIVEN_UP = frozenset({Status.errorcommandtimeout, Status.errorserviceshutdown})
+"""What a server says of a session that it ends by itself, perhaps while our next command is on its way (protocol 2)."""
 
 Dial = Callable[[Endpoint], Awaitable[trio.SocketStream]]
 Done = Callable[[Heard], None]
@@ -170,7 +174,7 @@ class Pool:
         """False: the session ends here."""
         errand, session.errand = session.errand, None
         assert errand is not None
-        if response.abort and response.status is Status.errorcommandtimeout and session.served and errand.again:
+        if response.abort and response.status in GIVEN_UP and session.served and errand.again:
             session.errand = errand
             return False
         session.served = True
@@ -221,6 +225,9 @@ class Pool:
 
 
 def _heard(response: Response) -> Heard:
+    """A server that shuts down, or has no room for us, says nothing of the batch, nor of what it is able to."""
+    if response.status is Status.errorserviceshutdown:
+        return Lost("the agent takes nothing now: errorserviceshutdown")
     if response.abort or response.status is not Status.noerror or not isinstance(response.data, NotifyAnswer):
         return Status2004(received=False)
     if response.data.results is None:

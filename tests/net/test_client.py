@@ -22,6 +22,7 @@ ONE, TWO = Endpoint("192.0.2.1", 7102), Endpoint("192.0.2.2", 7102)
 AGENT = Agent((ONE, TWO), "store.example")
 ASK = msrap.QuerySize(bytes(16))
 SIZE = msrap.Response(False, Status.noerror, msrap.Size(7))
+STOPS = msrap.Response(True, Status.errorserviceshutdown)
 
 Step = Callable[[trio.abc.Stream, Any], Any]
 
@@ -116,8 +117,8 @@ async def test_a_bad_response_ends_the_session(nursery: trio.Nursery, octets: by
     assert not client.open
 
 
-@pytest.mark.parametrize("end", ["close", "late"])
-async def test_a_session_that_served_before_and_is_lost_is_replaced_once(nursery: trio.Nursery, end: str) -> None:
+@pytest.mark.parametrize("end", ["close", "late", STOPS])
+async def test_a_session_that_served_before_and_is_lost_is_replaced_once(nursery: trio.Nursery, end: Any) -> None:
     server = Server(nursery, [SIZE, end], [SIZE])
     client = await Client.connect(server.dial, AGENT, MSRAP)
     assert await client.ask(ASK) == SIZE

@@ -15,6 +15,7 @@ from forwarder.wire.rnasp import NotifyAnswer, Response, Status, encode_response
 
 AGENT = Agent((Endpoint("127.0.0.1", 7101),), "isp.example")
 RECEIVED = frame(encode_response(Response(False, Status.noerror, NotifyAnswer())))
+STOPS = frame(encode_response(Response(True, Status.errorserviceshutdown)))
 Dial = Callable[[Endpoint], Awaitable[trio.SocketStream]]
 
 
@@ -65,6 +66,19 @@ async def test_a_batch_lost_on_a_session_that_had_served_is_sent_once_more(nurse
     pool = Pool(await agent(nursery, [RECEIVED, b"", RECEIVED]), nursery, name="mx.example")
     assert await heard(pool) == Status2004(received=True)
     assert await heard(pool) == Status2004(received=True)
+
+
+async def test_a_server_that_stops_has_decided_nothing(nursery: trio.Nursery) -> None:
+    """On a session that had served the batch goes to another, once; a new one was told "not now", which is no word
+    about the batch (5.0: an error status would have each item sent again, singly)."""
+    pool = Pool(await agent(nursery, [RECEIVED, STOPS, RECEIVED]), nursery, name="mx.example")
+    assert await heard(pool) == Status2004(received=True)
+    assert await heard(pool) == Status2004(received=True)
+    pool = Pool(await agent(nursery, [STOPS, RECEIVED]), nursery, name="mx.example")
+    assert await heard(pool) == Lost("the agent takes nothing now: errorserviceshutdown")
+    pool = Pool(await agent(nursery, [RECEIVED, STOPS, STOPS]), nursery, name="mx.example")
+    assert await heard(pool) == Status2004(received=True)
+    assert isinstance(await heard(pool), Lost)
 
 
 @pytest.mark.parametrize("answer", [b"", b"\0\0\0\4junk", b"\0\0\0\0"])
