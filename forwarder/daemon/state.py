@@ -10,6 +10,7 @@ from pathlib import Path
 
 import trio
 
+from forwarder.config.disk import make_folder, sync_folder
 from forwarder.config.settings import Settings
 from forwarder.ports import Clock
 from forwarder.storage import catalogue, inbox, ledger, message_schema
@@ -51,7 +52,10 @@ class State:
 
 def lock(folder: Path) -> int:
     """Makes the folder (0700) and holds it; the descriptor keeps it. Raises StateInUse, OSError."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not folder.is_dir():
+        make_folder(folder.parent)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        sync_folder(folder.parent)
     descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -99,4 +103,5 @@ def _secret(path: Path) -> bytes:
             file.write(secret)
             file.flush()
             os.fsync(file.fileno())
+        sync_folder(path.parent)
         return secret

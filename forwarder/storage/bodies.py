@@ -1,6 +1,7 @@
 """Bodies of messages as files: `bodies/xx/NAME`, each written in `bodies/spool/` first.
 
-* write -> fsync -> rename -> fsync of the folder, all before the row's COMMIT: a row always has its file.
+* write -> fsync -> rename -> fsync of the folder and, until somebody has, of the folder above it, all before the row's
+  COMMIT: a row always has its file, after a loss of power too.
 * A file without a row is an orphan of a crash; `sweep` removes it, never one that is just landing.
 * Nothing is held in memory but one slice and the header section; files are 0600, folders 0700.
 """
@@ -68,14 +69,11 @@ class Upload:
         self.size += len(data)
 
     def land(self, target: Path) -> None:
-        """Makes it durable under its lasting name (in a worker thread)."""
+        """Its octets are on the disk, under its lasting name in a folder that is there (in a worker thread)."""
         self._write(b"")
         assert self._file is not None
         os.fsync(self._file.fileno())
         self._file.close()
-        if not target.parent.exists():
-            target.parent.mkdir(mode=0o700, exist_ok=True)
-            _sync(target.parent.parent)
         self.path.rename(target)
         _sync(target.parent)
         self._ended = True
@@ -92,11 +90,14 @@ class Bodies:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._landing: set[str] = set()
+        self._lasting: set[str] = set()
+        """Folders of bodies whose own names are known to be on the disk."""
 
     def open(self) -> None:
         """Makes the folders and empties the spool: what was under way ended with its session."""
         for folder in (self._folder, self._folder / SPOOL):
             folder.mkdir(mode=0o700, exist_ok=True)
+            _sync(folder.parent)
         for left in (self._folder / SPOOL).iterdir():
             left.unlink()
 
@@ -109,7 +110,7 @@ class Bodies:
     async def land(self, upload: Upload) -> None:
         """Durable and named; safe from `sweep` until `landed`."""
         self._landing.add(upload.name)
-        await trio.to_thread.run_sync(upload.land, self.path(upload.name))
+        await trio.to_thread.run_sync(self._land, upload)
 
     def landed(self, name: str) -> None:
         """Its row is committed, or never will be."""
@@ -136,6 +137,14 @@ class Bodies:
         """Every body on the disk (in a worker thread)."""
         for folder in self.folders():
             yield from (entry.name for entry in os.scandir(folder))
+
+    def _land(self, upload: Upload) -> None:
+        target = self.path(upload.name)
+        target.parent.mkdir(mode=0o700, exist_ok=True)
+        upload.land(target)
+        if target.parent.name not in self._lasting:  # that it is there already says nothing of the disk
+            _sync(self._folder)
+            self._lasting.add(target.parent.name)
 
     def _read(self, name: str, pieces: Sequence[Range]) -> bytes:
         file = os.open(self.path(name), os.O_RDONLY)

@@ -85,6 +85,9 @@ class StoredCopies:
             with trio.CancelScope(shield=True):  # it ends soon; half of it would be an orphan
                 await store.bodies.land(upload)
                 kept = await self._database.commit(lambda c: _keep(c, upload, copy, now, self._quota), point="copied")
+        except apsw.IOError:  # a sync that failed: its row may be in the log, and found at the next start
+            kept = True
+            raise
         finally:
             store.unstamp(now)
             store.bodies.landed(upload.name)

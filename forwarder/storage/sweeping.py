@@ -3,7 +3,7 @@
 * Keys end with their message's lifetime; the body is freed.
 * A freed body leaves the disk GRACE later: a reader whose key was un-pinned under his hands may finish (protocol 4).
 * Rows of keys stay as tombstones TOMBSTONE seconds, for Track and so that a late reader is no guesser (8.5).
-* A body without a row is an orphan of a crash: removed, unless it is landing at this moment.
+* A body that no row needs is an orphan of a crash: removed, unless it is landing at this moment.
 """
 
 from __future__ import annotations
@@ -108,4 +108,5 @@ def _forget(c: apsw.Connection, now: int) -> int:
 
 def _known(c: apsw.Connection, names: Sequence[str]) -> set[str]:
     marks = ",".join("?" * len(names))
-    return {str(name) for (name,) in c.execute(f"SELECT file FROM message WHERE file IN ({marks})", names)}  # noqa: S608
+    sql = f"SELECT file FROM message WHERE file IN ({marks}) AND removed=0"  # noqa: S608  # as many marks as names
+    return {str(name) for (name,) in c.execute(sql, names)}
