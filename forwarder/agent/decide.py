@@ -76,7 +76,7 @@ class Decider:
             return Decision(
                 Plan((Defer(),), note="declined, and the address has no fallback"), entry.route.strategy, why
             )
-        plan = self._plan(entry, case, name)
+        plan = self._plan(entry, case._replace(memory=entry.memory_of(name)), name)
         if plan is None:
             plan = Plan((Defer(),), note=f"strategy {name} is not installed")
         elif type(plan.steps[0]) is Decline:

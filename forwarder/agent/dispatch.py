@@ -140,7 +140,7 @@ class Dispatcher:
 
     def perform(self, case: Case, plan: Plan, strategy: str, debt: int, told: Callable[[Outcome], None]) -> None:
         """The plan that a plugin's Work led to. Its debt stands for it: only what this very Work has done is known."""
-        entry = self._routes.compiled(case.notification.recipient, case.route, case.memory)
+        entry = self._routes.compiled(case.notification.recipient, case.route, {strategy: case.memory})
 
         def settle(item: Item, outcome: Outcome) -> None:
             told(outcome)

@@ -171,7 +171,7 @@ class Errands:
             strategy = self._strategies.make(state["strategy"], route)
         except KeyError:
             return Outcome(DEFERRED), 0.0
-        memory = await self._ledger.memory(debt.entry, route.strategy)
+        memory = await self._ledger.memory(debt.entry, state["strategy"])
         now = datetime.fromtimestamp(self._clock(), UTC)
         case = Case(notification, route, Peer("", inner=True), now, (), memory)
         at = datetime.fromtimestamp(state["at"], UTC) if state["at"] else None

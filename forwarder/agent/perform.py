@@ -348,14 +348,14 @@ class Performer:
 
     def _remember(self, item: Item, plan: Plan) -> None:
         """Seen by the next plan at once; committed with the steps."""
-        entry = item.entry
-        assert entry is not None
+        assert item.entry is not None
+        memory = item.entry.memory_of(item.strategy)
         for key, value in plan.remember.items():
             if value:
-                entry.memory[key] = value
+                memory[key] = value
             else:
-                entry.memory.pop(key, None)
-        self._ledger.remember_soon(entry.route.entry, entry.route.strategy, plan.remember)
+                memory.pop(key, None)
+        self._ledger.remember_soon(item.entry.route.entry, item.strategy, plan.remember)
 
 
 def _beside_each_other(item: Item, deeds: list[tuple[Step, Expansion]]) -> list[tuple[Step, Expansion]]:

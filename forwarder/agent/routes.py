@@ -85,6 +85,7 @@ class Entry:
         "always_on",
         "expansions",
         "folded",
+        "memories",
         "memory",
         "original",
         "route",
@@ -92,7 +93,7 @@ class Entry:
         "strategies",
     )
 
-    def __init__(self, mailbox: Mailbox, route: Route, memory: Memory, name: str, mark: bytes) -> None:
+    def __init__(self, mailbox: Mailbox, route: Route, memories: dict[str, Memory], name: str, mark: bytes) -> None:
         self.route = route
         self.always_on = route.state == "on" and route.expires is None
         self.straight: Straight | None = None
@@ -100,11 +101,16 @@ class Entry:
         self.original = original_tlv(mailbox)
         self.strategies: dict[str, Strategy] = {}
         self.expansions: dict[Path, _Kept] = {}
-        self.memory = memory
+        self.memories = memories
+        self.memory = self.memory_of(route.strategy)
         self._name = name
         self._mark = mark
         self._second = -1
         self._hops: dict[int, bytes] = {}
+
+    def memory_of(self, strategy: str) -> Memory:
+        """What one of its strategies remembers: its own, or its fallback. Neither sees the other's."""
+        return self.memories.setdefault(strategy, Memory())
 
     def hop(self, now: float, how: int) -> bytes:
         """Our Hop, ready; alike for one second."""
@@ -168,16 +174,20 @@ class Routes:
         return answers
 
     async def _compile(self, mailbox: Mailbox, route: Route) -> None:
-        entry = self.compiled(mailbox, route, await self._memories.memory(route.entry, route.strategy))
+        names = {route.strategy, route.fallback or route.strategy}
+        stored = {name: await self._memories.memory(route.entry, name) for name in names}
+        entry = self.compiled(mailbox, route, stored)
         while len(self._entries) >= ENTRIES:
             del self._entries[next(iter(self._entries))]
         self._entries.pop(mailbox, None)
         self._entries[mailbox] = entry
 
-    def compiled(self, mailbox: Mailbox, route: Route, stored: Mapping[str, bytes]) -> Entry:
-        """stored: its memory as the ledger has it, which rules only where no other entry holds a newer one."""
-        memory = self._remembered.setdefault((route.entry, route.strategy), Memory(stored))
-        return Entry(mailbox, route, memory, self._name, self._mark(mailbox.folded))
+    def compiled(self, mailbox: Mailbox, route: Route, stored: Mapping[str, Mapping[str, bytes]]) -> Entry:
+        """stored: by strategy, as the ledger has it, which rules only where no other entry holds a newer one."""
+        memories = {
+            name: self._remembered.setdefault((route.entry, name), Memory(values)) for name, values in stored.items()
+        }
+        return Entry(mailbox, route, memories, self._name, self._mark(mailbox.folded))
 
     def strategy(self, entry: Entry, name: str) -> Strategy | None:
         """The entry's own strategy or its fallback, made once; None where it is not installed."""

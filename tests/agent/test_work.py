@@ -164,6 +164,50 @@ async def test_mailboxes_of_one_entry_share_its_memory(nursery: trio.Nursery) ->
     assert world.disk.memories["desk@pobox.example", "counting"] == {"count": b"5"}
 
 
+class Remembering:
+    """Declines, and notes what it was told that it remembers."""
+
+    seen: list[bytes]
+
+    def plan(self, case: Case, /) -> Plan:
+        Remembering.seen.append(case.memory["count"])
+        return Plan((Decline("not by me"),))
+
+
+class LaterCounting:
+    """Counts what its Work did: the plan that a Work leads to remembers for the strategy that ordered it."""
+
+    def plan(self, case: Case, /) -> Plan:
+        return Plan((Work("count", may=(Deposit(("brian",)),)),))
+
+    async def work(self, case: Case, work: Work, /) -> Plan | Again | None:
+        return Plan((Deposit(("brian",)),), remember={"count": b"%d" % (int(case.memory.get("count", b"0")) + 1)})
+
+
+async def test_a_fallback_remembers_for_itself(nursery: trio.Nursery) -> None:
+    """Memory is of an address and a strategy: two that use the same name do not turn each other's wheel."""
+    world = build(nursery, {"declining": lambda route: Remembering(), "counting": lambda route: Counting()})
+    Remembering.seen = []
+    world.disk.memories["desk@pobox.example", "declining"] = {"count": b"70"}
+    world.book.put(route("desk@pobox.example", "declining", readers=("brian",), fallback="counting"))
+    for key in range(3):
+        assert await world.code(notification("desk@pobox.example", key)) == 0
+    assert world.disk.memories["desk@pobox.example", "counting"] == {"count": b"3"}
+    assert world.disk.memories["desk@pobox.example", "declining"] == {"count": b"70"}
+    assert set(Remembering.seen) == {b"70"}
+
+
+async def test_the_work_of_a_fallback_remembers_for_the_fallback(nursery: trio.Nursery) -> None:
+    world = build(nursery, {"declining": lambda route: Declining(), "later": lambda route: LaterCounting()})
+    world.disk.memories["desk@pobox.example", "declining"] = {"count": b"70"}
+    world.book.put(route("desk@pobox.example", "declining", readers=("brian",), fallback="later"))
+    for key in range(3):
+        assert await world.code(notification("desk@pobox.example", key)) == 0
+        await settled()
+    assert world.disk.memories["desk@pobox.example", "later"] == {"count": b"3"}
+    assert world.disk.memories["desk@pobox.example", "declining"] == {"count": b"70"}
+
+
 async def test_another_try_that_a_work_asks_for_is_a_timer_that_survives(
     nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
 ) -> None:
