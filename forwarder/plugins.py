@@ -18,7 +18,9 @@ from typing import Any, cast
 import pluggy
 from pydantic_core import PydanticUndefined
 
+import forwarder.bridges as bridges
 import forwarder.plugin as contract
+from forwarder.bridges import CarrierSpec, ServiceSpec
 from forwarder.guard import HARM, Faults, Guard, told
 from forwarder.model import Route, format_duration, parse_size
 from forwarder.plugin import Options, ScreenSpec, StrategySpec
@@ -26,9 +28,24 @@ from forwarder.plugin import Options, ScreenSpec, StrategySpec
 GROUP = "forwarder"
 OURS = "forwarder"  # the distribution that bundles the six
 CORE_KEYS = frozenset(field.name for field in dataclasses.fields(Route))
+CORE_DOORS = frozenset(
+    ("dns", *(name + twin for name in ("rnasp", "msrap", "rnaqp", "msoap") for twin in ("", "_tls")))
+)  # keys of [listen] that are the daemon's own
 UNITS = {"GiB": 1 << 30, "MiB": 1 << 20, "KiB": 1 << 10, "B": 1}
 NAME = re.compile(r"[a-z][a-z0-9_]{0,62}\Z")  # a bare key of TOML
-HOOKS: Mapping[str, type] = {"forwarder_strategies": StrategySpec, "forwarder_screens": ScreenSpec}
+HOOKS: Mapping[str, type] = {
+    "forwarder_strategies": StrategySpec,
+    "forwarder_screens": ScreenSpec,
+    "forwarder_services": ServiceSpec,
+    "forwarder_carriers": CarrierSpec,
+}
+WHAT: Mapping[type, str] = {
+    ServiceSpec: "key of [listen]",
+    CarrierSpec: "carrier",
+    ScreenSpec: "table of the node file",
+}
+
+AnySpec = StrategySpec[Any] | ScreenSpec[Any] | ServiceSpec[Any] | CarrierSpec[Any]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -50,8 +67,11 @@ class Plugin:
     file: str
     strategies: tuple[str, ...] = ()
     screens: tuple[str, ...] = ()
+    services: tuple[str, ...] = ()
+    carriers: tuple[str, ...] = ()
     options: Mapping[str, Mapping[str, Mapping[str, Any]]] = dataclasses.field(default_factory=dict)
-    """By strategy or screen, of each key: "default" as a file writes it, None if absent; "required"; "means"."""
+    """By table (a strategy's or screen's name, or that of services and carriers), of each key: "default" as a file
+    writes it, None if absent; "required"; "means"."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -60,6 +80,8 @@ class Plugins:
 
     strategies: Mapping[str, StrategySpec[Any]]
     screens: Mapping[str, ScreenSpec[Any]]
+    services: Mapping[str, ServiceSpec[Any]]
+    carriers: Mapping[str, CarrierSpec[Any]]
     installed: Sequence[Plugin]
     problems: Sequence[PluginProblem]
     guard: Guard
@@ -80,7 +102,10 @@ def load(disable: Collection[str] = ()) -> Plugins:
     names = {entry.name for entry in found}
     for name in sorted(set(disable) - names):
         loading.problem(name, f"disabled, but no plugin has this name{_nearest(name, names)}")
-    return Plugins(loading.strategies, loading.screens, loading.installed, loading.problems, loading.guard)
+    return Plugins(
+        *(loading.strategies, loading.screens, loading.services, loading.carriers),
+        *(loading.installed, loading.problems, loading.guard),
+    )
 
 
 def _distribution(entry: metadata.EntryPoint) -> tuple[str, str]:
@@ -98,9 +123,12 @@ class _Loading:
     def __init__(self) -> None:
         self.manager = pluggy.PluginManager(GROUP)
         self.manager.add_hookspecs(contract)
+        self.manager.add_hookspecs(bridges)
         self.guard = Guard()
         self.strategies: dict[str, StrategySpec[Any]] = {}
         self.screens: dict[str, ScreenSpec[Any]] = {}
+        self.services: dict[str, ServiceSpec[Any]] = {}
+        self.carriers: dict[str, CarrierSpec[Any]] = {}
         self.installed: list[Plugin] = []
         self.problems: list[PluginProblem] = []
 
@@ -132,17 +160,23 @@ class _Loading:
                 return caller.name
         return None
 
-    def _offered(self, plugin: str, module: object) -> Iterator[StrategySpec[Any] | ScreenSpec[Any]]:
+    def _offered(self, plugin: str, module: object) -> Iterator[AnySpec]:
         for caller in self.manager.get_hookcallers(module) or ():
-            for spec in self._declared(plugin, module, caller):
-                if wrong := self._wrong(spec, HOOKS[caller.name]):
+            for offered in self._declared(plugin, module, caller):
+                if wrong := self._wrong(offered, HOOKS[caller.name]):
                     self.problem(plugin, wrong)
-                elif isinstance(spec, StrategySpec):
-                    self.strategies[spec.name] = self.guard.owned(spec, plugin)
-                    yield spec
-                elif isinstance(spec, ScreenSpec):
-                    self.screens[spec.name] = spec
-                    yield spec
+                    continue
+                spec = cast("AnySpec", offered)
+                self._known(spec)[spec.name] = self.guard.owned(spec, plugin) if isinstance(spec, StrategySpec) else spec
+                yield spec
+
+    def _known(self, spec: Any) -> dict[str, Any]:
+        """Where specs of its type are kept."""
+        if isinstance(spec, StrategySpec):
+            return self.strategies
+        if isinstance(spec, ScreenSpec):
+            return self.screens
+        return self.services if isinstance(spec, ServiceSpec) else self.carriers
 
     def _declared(self, plugin: str, module: object, caller: pluggy.HookCaller) -> Sequence[object]:
         found: list[object] = []
@@ -153,22 +187,22 @@ class _Loading:
                 self.problem(plugin, f"{caller.name} raised {told(error)}")
         return found
 
-    def _wrong(self, spec: object, wanted: type) -> str | None:
-        if not isinstance(spec, StrategySpec | ScreenSpec) or type(spec) is not wanted:
-            return f"offers a {type(spec).__name__}, not a {wanted.__name__}"
-        if not isinstance(spec.name, str) or not NAME.match(spec.name) or spec.name in CORE_KEYS:
-            return f"{spec.name!r} cannot name a table of an address file: lower-case letters, digits, _, no core key"
-        if spec.name in (self.strategies if wanted is StrategySpec else self.screens):
+    def _wrong(self, spec: Any, wanted: type) -> str | None:
+        if (kind := type(spec)) is not wanted:
+            return f"offers a {kind.__name__}, not a {wanted.__name__}"
+        core = CORE_KEYS if wanted is StrategySpec else CORE_DOORS if wanted is ServiceSpec else ()
+        if not isinstance(spec.name, str) or not NAME.match(spec.name) or spec.name in core:
+            what = WHAT.get(wanted, "table of an address file")
+            return f"{spec.name!r} cannot name a {what}: lower-case letters, digits, _, no core key"
+        if spec.name in self._known(spec):
             return f"{spec.name} is offered by another plugin already: disable that one to use this"
         if not (isinstance(spec.options, type) and issubclass(spec.options, Options)):
             return f"{spec.name}: its options must be a subclass of Options"
-        calls = [spec.make] + ([spec.objections] if isinstance(spec, StrategySpec) else [])
+        calls = [spec.make, *(getattr(spec, name) for name in ("objections", "takes", "via") if hasattr(spec, name))]
         return None if all(map(callable, calls)) else f"{spec.name}: make and objections must be callable"
 
 
-def _describe(
-    entry: metadata.EntryPoint, module: object, specs: Sequence[StrategySpec[Any] | ScreenSpec[Any]]
-) -> Plugin:
+def _describe(entry: metadata.EntryPoint, module: object, specs: Sequence[AnySpec]) -> Plugin:
     distribution, version = _distribution(entry)
     return Plugin(
         name=entry.name,
@@ -176,10 +210,16 @@ def _describe(
         version=version,
         module=entry.value,
         file=str(getattr(module, "__file__", "") or ""),
-        strategies=tuple(spec.name for spec in specs if isinstance(spec, StrategySpec)),
-        screens=tuple(spec.name for spec in specs if isinstance(spec, ScreenSpec)),
-        options={spec.name: _options(spec.options) for spec in specs},
+        strategies=_names(specs, StrategySpec),
+        screens=_names(specs, ScreenSpec),
+        services=_names(specs, ServiceSpec),
+        carriers=_names(specs, CarrierSpec),
+        options={getattr(spec, "table", spec.name): _options(spec.options) for spec in specs},
     )
+
+
+def _names(specs: Sequence[AnySpec], kind: type) -> tuple[str, ...]:
+    return tuple(spec.name for spec in specs if isinstance(spec, kind))
 
 
 def _options(options: type[Options]) -> Mapping[str, Mapping[str, Any]]:

@@ -20,12 +20,14 @@ from forwarder.config.names import ACCOUNTS, ADDRESSES, DOMAINS
 from forwarder.config.tables import (
     DomainName,
     DomainOrAll,
+    Door,
     Listener,
     Many,
     Nameserver,
     Network,
     Published,
     Table,
+    UnixPath,
     validate,
 )
 from forwarder.model import Endpoint
@@ -53,6 +55,9 @@ class Node(Table):
 class Listen(Table):
     """Where each service listens; port 0 picks a free one. The `_tls` twins speak TLS from the first octet."""
 
+    model_config = ConfigDict(strict=True, extra="allow", frozen=True)
+    __pydantic_extra__: dict[str, Many[Door]] = Field(init=False)
+
     rnasp: Many[Listener] = ()
     msrap: Many[Listener] = ()
     rnaqp: Many[Listener] = ()
@@ -62,6 +67,11 @@ class Listen(Table):
     msrap_tls: Many[Listener] = ()
     rnaqp_tls: Many[Listener] = ()
     msoap_tls: Many[Listener] = ()
+
+    @property
+    def doors(self) -> Mapping[str, tuple[Endpoint | UnixPath, ...]]:
+        """Services of plugins, by name. Whether a plugin offers them is asked where the plugins are known."""
+        return self.__pydantic_extra__
 
 
 class Tls(Table):
@@ -202,6 +212,14 @@ class Plugins(Table):
         return table
 
 
+class Bridge(Table):
+    """Bridges to other mail: one table for all, each plugin reads it whole. group: owns the Unix sockets, mode 0660."""
+
+    model_config = ConfigDict(strict=True, extra="allow", frozen=True)
+
+    group: str = ""
+
+
 class Settings(Table):
     """The node file. `folder` is where it lies; `path` resolves what it names."""
 
@@ -216,7 +234,7 @@ class Settings(Table):
     retry: Retry = Retry()
     limits: Limits = Limits()
     plugins: Plugins = Plugins()
-    bridge: dict[str, Any] = Field(default_factory=dict)
+    bridge: Bridge = Bridge()
 
     _folder: Path = PrivateAttr(default=Path())
 

@@ -18,6 +18,7 @@ from forwarder.config.lines import ConfigErrors, Document
 from forwarder.model import Endpoint, Mailbox, parse_domain, parse_mailbox
 
 DNS_PORT = 53
+UNIX = "unix:"
 
 _ACCOUNT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@+-]{0,63}\Z")
 
@@ -40,6 +41,15 @@ class HostPort(NamedTuple):
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class UnixPath(NamedTuple):
+    """A Unix socket, by its absolute path."""
+
+    path: str
+
+    def __str__(self) -> str:
+        return f"{UNIX}{self.path}"
 
 
 def is_account_name(text: str) -> bool:
@@ -73,6 +83,17 @@ def parse_endpoint(value: object) -> Endpoint:
         return Endpoint(str(ipaddress.ip_address(host)), port)
     except ValueError:
         raise ValueError(f'expected an IP address and a port such as "127.0.0.1:7101", found {value!r}') from None
+
+
+def parse_door(value: object) -> Endpoint | UnixPath:
+    """`ADDRESS:PORT`, or `unix:PATH`. Raises ValueError."""
+    if isinstance(value, UnixPath):
+        return value
+    if isinstance(value, str) and value.startswith(UNIX):
+        if not value.removeprefix(UNIX).startswith("/"):
+            raise ValueError(f'expected an absolute path such as "unix:/run/forwarder/lmtp", found {value!r}')
+        return UnixPath(value.removeprefix(UNIX))
+    return parse_endpoint(value)
 
 
 def parse_nameserver(value: object) -> Endpoint:
@@ -124,6 +145,7 @@ DomainName = Annotated[str, PlainValidator(_domain)]
 DomainOrAll = Annotated[str, PlainValidator(_domain_or_all)]
 AccountName = Annotated[str, PlainValidator(_account)]
 Listener = Annotated[Endpoint, PlainValidator(parse_endpoint)]
+Door = Annotated[Endpoint | UnixPath, PlainValidator(parse_door)]
 Nameserver = Annotated[Endpoint, PlainValidator(parse_nameserver)]
 Published = Annotated[HostPort, PlainValidator(parse_host_port)]
 Network = Annotated[ipaddress.IPv4Network | ipaddress.IPv6Network, PlainValidator(_network)]

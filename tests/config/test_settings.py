@@ -50,7 +50,7 @@ def test_plugins_and_bridges_have_tables_of_their_own(folder: Path) -> None:
     settings = load_settings(folder)
     assert settings.plugins.disable == ("x",)
     assert (settings.plugins.options("grey"), settings.plugins.options("x")) == ({"delay": "5m"}, {})
-    assert settings.bridge == {"smtp_in": {"a": 1}}
+    assert settings.bridge.model_extra == {"smtp_in": {"a": 1}}
 
 
 def test_the_option_goes_before_the_environment(folder: Path, tmp_path: Path, monkeypatch: Any) -> None:

@@ -1,0 +1,99 @@
+"""Services and carriers of plugins as the node file configures them: named under `[listen]`, or by their tables.
+
+A table that several of them share (`[bridge]`) goes to each whole. Every mistake has its file and line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from forwarder.bridges import CarrierSpec, ServiceSpec
+from forwarder.config.lines import ConfigError, ConfigErrors, Document, read
+from forwarder.config.settings import FILE, Listen, Settings
+from forwarder.config.tables import UnixPath, nearest, validate
+from forwarder.model import Endpoint
+from forwarder.plugin import Options
+
+Services = Mapping[str, ServiceSpec[Any]]
+Carriers = Mapping[str, CarrierSpec[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """A service that is to run. places: where it listens, none for one that only works."""
+
+    spec: ServiceSpec[Any]
+    options: Options
+    places: Sequence[Endpoint | UnixPath]
+
+
+@dataclass(frozen=True, slots=True)
+class Doors:
+    """All that the node file asks for."""
+
+    services: Sequence[Door]
+    carriers: Sequence[tuple[CarrierSpec[Any], Options]]
+
+
+def doors(settings: Settings, services: Services, carriers: Carriers) -> Doors:
+    """Raises ConfigErrors, OSError."""
+    reading = _Reading(settings)
+    found = Doors(
+        [door for door in map(reading.door, services.values()) if door],
+        [pair for pair in map(reading.carrier, carriers.values()) if pair],
+    )
+    for name in sorted(settings.listen.doors.keys() - services.keys()):
+        hint = nearest(name, [*services, *Listen.model_fields])
+        reading.error(("listen", name), f"no plugin offers this service{hint}")
+    if reading.errors:
+        raise ConfigErrors(dict.fromkeys(reading.errors))
+    return found
+
+
+class _Reading:
+    """The tables of one node file, each checked once for each kind of options."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._document: Document | None = None
+        self._read: dict[tuple[str, type[Options]], Options | None] = {}
+        self.errors: list[ConfigError] = []
+
+    @property
+    def document(self) -> Document:
+        """Read only where something of it is needed."""
+        if self._document is None:
+            self._document = read(self._settings.folder / FILE, self._settings.folder)
+        return self._document
+
+    def error(self, path: Sequence[str], text: str) -> None:
+        self.errors.append(self.document.error(path, text))
+
+    def door(self, spec: ServiceSpec[Any]) -> Door | None:
+        places = self._settings.listen.doors.get(spec.name, ())
+        if not places and not (spec.always and self._has(spec.table)):
+            return None
+        if spec.name.endswith("_tls") and not self._settings.tls:
+            self.error(("listen", spec.name), "needs a certificate: add a [[tls]] table")
+        options = self._options(spec.table, spec.options)
+        return None if options is None else Door(spec, options, places)
+
+    def carrier(self, spec: CarrierSpec[Any]) -> tuple[CarrierSpec[Any], Options] | None:
+        options = self._options(spec.table, spec.options) if self._has(spec.table) else None
+        return (spec, options) if options is not None and spec.offered(options) else None
+
+    def _has(self, table: str) -> bool:
+        return table in self._settings.model_fields_set
+
+    def _options(self, table: str, options: type[Options]) -> Options | None:
+        """None: and the mistakes are kept."""
+        key = (table, options)
+        if key not in self._read:
+            self._read[key] = None
+            try:
+                self._read[key] = validate(options, self.document.data.get(table, {}), self.document, (table,))
+            except ConfigErrors as errors:
+                self.errors += errors.errors
+        return self._read[key]
