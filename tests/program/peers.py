@@ -64,6 +64,13 @@ class Client:
         self.send(command)
         return self.hear()
 
+    def last_word(self) -> tuple[bool, Any]:
+        """Abort and status of what it is told unasked before the session ends."""
+        self._wire.send_pdu(b"")  # as if it had asked
+        response = self.hear()
+        assert self.socket.recv(1) == b""
+        return response.abort, response.status
+
     def notify(self, *notifications: Notification, can: rnasp.Capabilities | None = TODAY) -> list[int]:
         """The codes; of a peer of 2004 the status."""
         response = self.ask(rnasp.Notify(notifications, can))
