@@ -1,7 +1,7 @@
 """Other agents as the core sees them: for each a queue, what is out, and its suspects. No socket, no waiting.
 
 * What waits for one agent goes as one batch at the end of the tick, once the agent showed `results` (speed 3);
-  before that, singles.
+  before that, singles, and after HINT without a sight of them (protocol 5.0).
 * Slow targets must not hurt fast ones (speed 4): a target whose batch is out over 100 ms is a suspect and goes singly
   over side sessions until it answers within 20 ms; what has waited 20 ms opens another session.
 * Every item ends once: answered, lost, or out of time. Queues are bounded; the limit answers 35 and is named.
@@ -33,6 +33,8 @@ SESSIONS_2004 = 16
 SIDE_SESSIONS = 16
 QUEUE = 50_000
 TWICE_A_QUICK = QUICK / 2
+HINT = 86400.0
+"""Seconds that an agent is taken for one that gives results since it last did."""
 LINKS = 10_000
 FORBIDDEN = 1_000
 
@@ -106,6 +108,7 @@ class Link:
         self._proven = redirect and agent.tls and not agent.clear
         self._main, self._side = ("redirect", "redirect side") if redirect else ("main", "side")
         self._expired = 0.0
+        self._hint_ends = 0.0
 
     @property
     def waiting(self) -> int:
@@ -131,6 +134,8 @@ class Link:
         """Sends what may be sent now. Called at the end of a tick and by the clock."""
         self.dirty = False
         now = trio.current_time()
+        if now >= self._hint_ends:
+            self.extended = False
         most = SESSIONS if self.extended else SESSIONS_2004
         while self.queue and self._room(self._main, most, self.queue[0], now):
             self._send(self._take(), self._main, now)
@@ -168,7 +173,7 @@ class Link:
         self.out.discard(batch)
         self._touch(self)
         if isinstance(heard, Results) and len(heard.outcomes) == len(batch.items):
-            self.extended = True
+            self.extended, self._hint_ends = True, batch.since + HINT
             if self.suspects and trio.current_time() - batch.since < QUICK:
                 self._clear(batch.items)
             outcomes: Iterable[Outcome] = map(Proven._make, heard.outcomes) if self._proven else heard.outcomes

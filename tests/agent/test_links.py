@@ -90,3 +90,27 @@ async def test_a_look_up_that_fails_in_a_way_nobody_foresaw_defers_its_own_items
     assert await world.code(notification("u0@pobox.example")) == 32
     del world.where.missing["isp.example"]
     assert await world.code(notification("u0@pobox.example", 2)) == 0
+
+
+async def test_what_an_agent_showed_counts_for_a_day_since_it_last_did(
+    world: World, autojump_clock: trio.testing.MockClock
+) -> None:
+    """`results` seen: batches. Not seen for 24 h: one at a time, until it shows them again (5.0)."""
+    fifty(world)
+    keys = iter(range(1, 1000))
+
+    async def batches() -> list[int]:
+        """The sizes of what five at once are sent as."""
+        before = len(world.wires.sent)
+        await world.notify(*(notification(f"u{i}@pobox.example", next(keys)) for i in range(5)))
+        return [len(items) for _, _, items in world.wires.sent[before:]]
+
+    assert await batches() == [1, 1, 1, 1, 1]
+    assert await batches() == [5]
+    await trio.sleep(86_000)
+    assert await batches() == [5]
+    await trio.sleep(86_000)
+    assert await batches() == [5], "the day begins anew with each answer"
+    await trio.sleep(links.HINT)
+    assert await batches() == [1, 1, 1, 1, 1]
+    assert await batches() == [5]
