@@ -27,15 +27,18 @@ def backup(into: Into, config: Config = None, json: Json = False) -> int:
     from forwarder.cli.resting import HOURS, at_rest
     from forwarder.config.disk import Locked
     from forwarder.daemon.backup import CannotBackUp, back_up
+    from forwarder.daemon.state import DATABASE
     from forwarder.storage.bodies import Bodies
+    from forwarder.storage.generation import StrayLog, check
 
     folder, place = open_folder(config), Path(into).absolute()
     state = folder.settings.state
     with at_rest(state) as resting:
         if resting:
             try:
+                check(state / DATABASE)
                 said = dict(back_up(folder.settings, Bodies(state / "bodies"), place, int(time.time())))
-            except (CannotBackUp, Locked, OSError, apsw.Error) as error:
+            except (CannotBackUp, StrayLog, Locked, OSError, apsw.Error) as error:
                 raise No(f"forwarder: {error}") from None
         else:
             said = folder.ask("backup", patience=HOURS, into=str(place))

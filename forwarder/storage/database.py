@@ -6,6 +6,7 @@
   and the next group tries afresh. A waiter that is cancelled abandons its wait, never its job.
 * A job may run twice before it is committed once: it reads and writes through its connection and nothing else.
 * The schema only grows: a database with migrations that this program does not know is refused.
+* A log that is not this file's is refused before anything is written (generation.py).
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from typing import Any, NamedTuple, TypeVar
 import apsw
 import structlog
 import trio
+
+from forwarder.storage import generation
 
 T = TypeVar("T")
 
@@ -62,7 +65,7 @@ class DatabaseClosed(Exception):
 
 
 class DatabaseUnfit(Exception):
-    """This program cannot work with the file: a newer schema, no database at all, an SQLite with a known fault."""
+    """This program cannot work with the file: a newer schema, no database at all, another's log, a faulty SQLite."""
 
 
 class Migration(NamedTuple):
@@ -83,7 +86,7 @@ class Database:
 
     def __init__(self, path: Path, schema: Sequence[Migration]) -> None:
         self._path = path
-        self._schema = schema
+        self._schema = (*schema, Migration("generation-1", generation.SQL))
         self._writing = trio.CapacityLimiter(1)
         self._reading = trio.CapacityLimiter(1)
         self._writer: apsw.Connection | None = None
@@ -94,6 +97,8 @@ class Database:
         self._running = self._closing = self._closed = False
         self._log_pages = 0
         self._checkpoint_from = CHECKPOINT_PAGES
+        self._log_is_copied = False
+        """All that is in the log is in the file too: what is written next may begin a life of the log."""
 
     async def open(self) -> None:
         """Opens or makes the file (mode 0600) and brings its schema up to date. Raises DatabaseUnfit."""
@@ -212,8 +217,12 @@ class Database:
     def _transact(self, group: Sequence[_Job]) -> list[Any]:
         if self._writer is None:
             raise DatabaseClosed(f"{self._path} is not open")
-        answers = _together(self._writer, group)
-        return _each(self._writer, group) if answers is None else answers
+        first = [_Job(generation.begin, None, "")] if self._log_is_copied else []
+        answers = _together(self._writer, [*first, *group])
+        if answers is None:
+            answers = _each(self._writer, [*first, *group])
+        self._log_is_copied = False
+        return answers[len(first) :]
 
     def _read(self, job: Callable[[apsw.Connection], T]) -> T:
         if self._reader is None:
@@ -226,15 +235,22 @@ class Database:
 
     def _checkpoint(self) -> None:
         assert self._writer is not None
+        pages = self._log_pages
         try:
-            pages, copied = self._writer.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+            if self._copy_log(self._writer):  # then the file takes a new name, in which no older log fits
+                self._transact([])
+                self._copy_log(self._writer)
         except apsw.Error as error:
             log.warning("checkpoint failed", error=repr(error), pages=self._log_pages)
-            pages, copied = self._log_pages, 0
         # a reader may hold the log's end: then try again when it has grown as much once more
-        self._checkpoint_from = CHECKPOINT_PAGES + (pages if copied < pages else 0)
+        self._checkpoint_from = CHECKPOINT_PAGES + (0 if self._log_is_copied else pages)
+
+    def _copy_log(self, writer: apsw.Connection) -> bool:
+        """Whether all of it is in the file now."""
+        pages, copied = writer.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
         if copied == pages:
-            self._log_pages = 0
+            self._log_pages, self._log_is_copied = 0, True
+        return self._log_is_copied
 
     def _grown(self, _: apsw.Connection, __: str, pages: int) -> int:
         self._log_pages = pages
@@ -243,6 +259,12 @@ class Database:
     def _connect(self) -> None:
         if tuple(map(int, apsw.sqlite_lib_version().split("."))) < SQLITE_AT_LEAST:
             raise DatabaseUnfit(f"SQLite {apsw.sqlite_lib_version()} can corrupt its log; 3.51.3 is the oldest to use")
+        try:
+            generation.check(self._path)
+        except generation.StrayLog as error:
+            raise DatabaseUnfit(str(error)) from None
+        except apsw.NotADBError:
+            raise DatabaseUnfit(f"{self._path} is no database") from None
         os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         writer = apsw.Connection(str(self._path), flags=apsw.SQLITE_OPEN_READWRITE)
         try:
@@ -250,9 +272,8 @@ class Database:
             writer.execute("PRAGMA journal_mode = WAL")
             writer.execute("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA wal_autocheckpoint = 0")
             writer.execute(f"PRAGMA journal_size_limit = {CHECKPOINT_NOW_PAGES * 4096}")
-            migrate(writer, self._schema)
-            writer.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
             writer.set_wal_hook(self._grown)
+            migrate(writer, self._schema)
             self._reader = apsw.Connection(str(self._path), flags=apsw.SQLITE_OPEN_READONLY)
             self._reader.set_busy_timeout(5_000)
         except apsw.NotADBError:
@@ -262,6 +283,7 @@ class Database:
             writer.close()
             raise
         self._writer = writer
+        self._checkpoint()
 
     def _close_reader(self) -> None:
         if self._reader is not None:
@@ -270,6 +292,8 @@ class Database:
 
     def _close_writer(self) -> None:
         if self._writer is not None:
+            if self._log_pages:
+                self._checkpoint()
             self._writer.close()  # the last one out copies the log into the file and removes it
             self._writer = None
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import apsw
+
+from forwarder.storage import generation
 
 
 class Body(NamedTuple):
@@ -27,12 +30,24 @@ def copy_database(path: Path, into: Path) -> None:
         connection.execute("VACUUM INTO ?", (str(into),))
     finally:
         connection.close()
+    _rename(into)
     into.chmod(0o600)
     descriptor = os.open(into, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _rename(copy: Path) -> None:
+    """No log of the one that it was copied from fits it."""
+    connection = apsw.Connection(str(copy), flags=apsw.SQLITE_OPEN_READWRITE)
+    try:
+        with suppress(apsw.SQLError):  # a database of before there were names
+            generation.begin(connection)
+            generation.begin(connection)
+    finally:
+        connection.close()
 
 
 def bodies_of(copy: Path) -> Iterator[Body]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ from forwarder.wire.rnasp import Capabilities
 from forwarder.wire.session import MSOAP, MSRAP, RNAQP, RNASP, Protocol
 
 from .clock import BROKEN, FINE, FULL
-from .house import PASSWORD, House
+from .house import PASSWORD, ROOT, House
 from .line import Line
 from .peers import notification, serve_names
 from .truth import Sent, body
@@ -64,6 +66,11 @@ async def submit(house: House, number: int) -> Any:
 async def read(house: House, key: bytes) -> bytes:
     response = await ask(house, "msrap", MSRAP, msrap.Retrieve(key, msrap.View.all, 0, 1 << 20))
     return bytes(response.data.data)
+
+
+def verb(*words: str) -> int:
+    command = [sys.executable, "-m", "forwarder", *words]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, timeout=60, check=False).returncode
 
 
 def said(house: House) -> str:
@@ -149,3 +156,77 @@ async def test_a_daemon_that_starts_on_a_full_disk_serves_its_readers_and_recove
     assert await notify(house, Sent("sub", 3, 0)) == 0
     assert await house.stop() == 0
     assert not said(house)
+
+
+async def test_a_daemon_that_was_killed_starts_on_a_full_disk_too(house: House) -> None:
+    """Its log cannot be copied into the file yet; it is read all the same."""
+    sent = Sent("sub", 1, 0)
+    assert await house.start()
+    assert await notify(house, sent) == 0
+    assert sent.key in await waiting(house)
+    house.kill()
+    await house.ended()
+    house.control.set_disk(FULL)
+    assert await house.start(disk=True)
+    assert sent.key in await waiting(house)
+    assert await notify(house, Sent("sub", 2, 0)) == 32
+    house.control.set_disk(FINE)
+    assert await notify(house, Sent("sub", 3, 0)) == 0
+    assert await house.stop() == 0
+    assert not said(house)
+
+
+async def test_killed_after_a_sync_that_failed_no_message_is_without_its_body(house: House) -> None:
+    """What the log has of a commit that failed may be found at the next start, as a commit that went well."""
+    assert await house.start(disk=True)
+    house.control.set_disk(BROKEN)
+    assert (await submit(house, 7)).status.name == "errorinternalproblem"
+    house.kill()
+    await house.ended()
+    house.control.set_disk(FINE)
+    assert await house.start()
+    await house.ask("fsck")
+    report = await house.ask("fsck")
+    assert report["problems"] == []
+    assert await house.stop() == 0
+
+
+async def test_a_log_of_an_older_time_is_refused_in_one_line_and_nothing_is_lost(house: House) -> None:
+    state = house.folder / "state"
+    log = state / "forwarder.db-wal"
+    sent = [Sent("sub", number, 0) for number in range(4)]
+    assert await house.start()
+    assert await notify(house, sent[0]) == 0
+    old = log.read_bytes()
+    assert await house.stop() == 0
+    for one in sent[1:]:
+        assert await house.start()
+        assert await notify(house, one) == 0
+        assert await house.stop() == 0
+    log.write_bytes(old)
+    assert not await house.start()
+    assert house.code == 2
+    assert said(house).startswith(f"forwarder: {log} is of another time, or of another database, than ")
+    assert "\n" not in said(house)
+    assert verb("backup", str(house.folder.parent / "saved"), "--config", str(house.folder)) == 1
+    assert verb("fsck", "--repair", "--config", str(house.folder)) == 1
+    assert log.read_bytes() == old
+    log.unlink()
+    assert await house.start()
+    assert {one.key for one in sent} <= set(await waiting(house))
+    assert await house.stop() == 0
+
+
+async def test_what_is_restored_over_a_killed_node_has_no_log_of_it(house: House, tmp_path: Path) -> None:
+    first, second = Sent("sub", 1, 0), Sent("sub", 2, 0)
+    assert await house.start()
+    assert await notify(house, first) == 0
+    await house.ask("backup", into=str(tmp_path / "saved"))
+    assert await notify(house, second) == 0
+    house.kill()
+    await house.ended()
+    assert verb("restore", str(tmp_path / "saved"), "--force", "--config", str(house.folder)) == 0
+    assert not (house.folder / "state" / "forwarder.db-wal").exists()
+    assert await house.start()
+    assert await waiting(house) == [first.key]
+    assert await house.stop() == 0
