@@ -8,11 +8,11 @@ A `Reader` is RNAQP and MSRAP in process, for one account that has logged in. La
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import NamedTuple, Protocol
 
-from forwarder.model import Mailbox, Notification, Peer
+from forwarder.model import Mailbox, Notification
 from forwarder.plugin import PeerError
 
 __all__ = ["Gone", "Item", "Login", "PeerError", "Reader"]
@@ -34,7 +34,10 @@ class Item(NamedTuple):
 
 
 class Reader(Protocol):
-    """One account's inbox items and list entries, of all its mailboxes or of the one that it named at login."""
+    """One account's inbox items and list entries, of all its mailboxes or of the one that it named at login.
+
+    May be asked by several at once, and for a while after its client has gone.
+    """
 
     @property
     def account(self) -> str:
@@ -68,13 +71,6 @@ class Reader(Protocol):
         ...
 
 
-class Login(Protocol):
-    """Who reads. A password that may not come in clear is never asked for, so `clear` is looked at first."""
-
-    def clear(self, peer: Peer, /) -> bool:
-        """Whether a password may come from this peer on the transport it uses now (protocol 7.18)."""
-        ...
-
-    async def __call__(self, user: str, password: str, peer: Peer, /) -> Reader | None:
-        """user: `account` or `account/mailbox`, as typed. None: refused, whatever the reason. PeerError: not now."""
-        ...
+Login = Callable[[str, str, str], Awaitable[Reader | None]]
+"""user (`account` or `account/mailbox`, as typed), password, the peer's address. None: refused, whatever the reason.
+Raises PeerError: not now."""
