@@ -18,7 +18,7 @@ from forwarder.agent.expects import expected
 from forwarder.agent.item import SOON, Item
 from forwarder.agent.limits import Struck, SubmitterLimit, unheard
 from forwarder.agent.perform import Performer
-from forwarder.agent.repeats import Repeats
+from forwarder.agent.repeats import TOO_FAR, Repeats, adds_a_hop
 from forwarder.agent.routes import Cold, Entry, Fresh, Routes
 from forwarder.agent.screens import Screens
 from forwarder.agent.tick import Tick
@@ -34,7 +34,6 @@ from forwarder.wire.outcome import (
     REDIRECT,
     REFUSED,
     TEMPORARY,
-    TOOMANYHOPS,
     code_class,
     legacy_error,
 )
@@ -176,6 +175,10 @@ class Dispatcher:
                 if plan is None:
                     plan, item.strategy, _ = self._decider.decide(entry, case)
                 item.plan = plan
+                if item.spent and adds_a_hop(plan.steps):
+                    self._struck("hops", item.peer.address)
+                    item.end(TOO_FAR)
+                    return None
             return self._performer.perform(item, plan, fresh)
         except Exception as error:
             self._failed(error)
@@ -200,10 +203,12 @@ class Dispatcher:
             store = notification.store
         if notification.expires is not None and notification.expires <= item.at.timestamp():
             return Outcome(EXPIRED)
-        if (notification.trace or notification.hops) and (loop := self._repeats.loop(notification, entry.folded)):
-            if loop.code == TOOMANYHOPS:
-                self._struck("hops", item.peer.address)
-            return loop
+        if notification.trace or notification.hops:
+            if loop := self._repeats.loop(notification, entry.folded):
+                if loop is TOO_FAR:
+                    self._struck("hops", item.peer.address)
+                return loop
+            item.spent = self._repeats.spent(notification)
         if route.expects and not expected(route, notification):
             return Outcome(REFUSED, text="not a forward that this address expects")
         identity, repeats = (store, notification.identifier, entry.folded), self._repeats

@@ -40,6 +40,7 @@ class Item:
         "peer",
         "plan",
         "since",
+        "spent",
         "strategy",
         "target",
         "turn",
@@ -63,6 +64,7 @@ class Item:
         self.plan: Plan | None = None
         self.strategy = ""  # whose plan it is: the entry's own, or its fallback
         self.verdict: Verdict | None = None
+        self.spent = False  # it may be rewritten no more (5.0 a)
         self.moved: tuple[Redirect, ...] = ()
         self.turn = turn
         self.index = index

@@ -13,12 +13,14 @@ from typing import NamedTuple
 
 from forwarder.agent.limits import Struck, unheard
 from forwarder.model import Mailbox, Notification, Outcome
+from forwarder.plugin import Pull, Resend, Step, Work
 from forwarder.ports import Clock, Sight
 from forwarder.wire.outcome import LOOP, TOOMANYHOPS
 
 FRESH = 12 * 3600
 UNTOLD = 15 * 60
 UNTOLD_MOST = 100_000
+TOO_FAR = Outcome(TOOMANYHOPS, text="over the limit hops")
 
 Identity = tuple[str, bytes, Mailbox]
 
@@ -61,11 +63,15 @@ class Repeats:
         return hmac.digest(self._secret, text, "sha256")[:8]
 
     def loop(self, notification: Notification, mailbox: Mailbox) -> Outcome | None:
-        """(a) and (b): too many hops, or our own mark for this mailbox in the trace."""
-        if hops_of(notification) + 1 > self._hops:
-            return Outcome(TOOMANYHOPS, text="over the limit hops")
+        """(a) and (b): more hops than there may be, or our own mark for this mailbox in the trace."""
+        if hops_of(notification) > self._hops:
+            return TOO_FAR
         ours = [hop.rcpt for hop in notification.trace if hop.by == self._name]
         return Outcome(LOOP) if ours and self.mark(mailbox) in ours else None
+
+    def spent(self, notification: Notification) -> bool:
+        """(a): whether it may be kept, but not rewritten once more."""
+        return hops_of(notification) >= self._hops
 
     def was_not_told(self, identity: Identity) -> Outcome | None:
         """(g): an outcome that the sender was not told, told now."""
@@ -107,6 +113,14 @@ class Repeats:
 
     def __len__(self) -> int:
         return len(self._taken)
+
+
+def adds_a_hop(steps: Iterable[Step]) -> bool:
+    """Whether it goes on from here with one hop more. To be kept for readers, or sent back with a word, takes none."""
+    for step in steps:
+        if type(step) is Resend or (type(step) is Pull and step.to) or (type(step) is Work and adds_a_hop(step.may)):
+            return True
+    return False
 
 
 def hops_of(notification: Notification) -> int:

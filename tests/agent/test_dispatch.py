@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -11,8 +11,9 @@ import trio
 import trio.testing
 
 from forwarder.agent.notify import OwnNotifier
+from forwarder.agent.repeats import adds_a_hop
 from forwarder.model import Hop, Mailbox, Outcome, Redirect, ServiceLocation, parse_mailbox
-from forwarder.plugin import Plan, Resend
+from forwarder.plugin import Deposit, Plan, Pull, Refuse, Resend, Step, Tell, Work
 from forwarder.ports import NoService
 
 from .conftest import Says
@@ -228,6 +229,40 @@ async def test_hops_and_our_own_mark_end_a_loop(world: World) -> None:
     assert await world.code(again) == 50
     other = notification("brian@pobox.example", 4, trace=(Hop("mx.pobox.example", b"another", 0, 3),), hops=1)
     assert await world.code(other) == 0
+
+
+WORK = Work("later", may=(Resend((parse_mailbox("brian@isp.example"),)),))
+
+
+@pytest.mark.parametrize(
+    ("steps", "goes_on"),
+    [
+        ((Resend((parse_mailbox("brian@isp.example"),)),), True),
+        ((Deposit(("brian",)),), False),
+        ((Deposit(("brian",)), WORK), True),
+        ((Work("note"),), False),
+        ((Pull(readers=("brian",), keep=timedelta(days=1)),), False),
+        ((Pull(to=(parse_mailbox("brian@isp.example"),)),), True),
+        ((Tell((parse_mailbox("brian@isp.example"),)),), False),
+        ((Refuse(49),), False),
+    ],
+)
+def test_what_takes_a_hop(steps: tuple[Step, ...], goes_on: bool) -> None:
+    assert adds_a_hop(steps) is goes_on
+
+
+async def test_the_last_hop_may_be_kept_but_not_passed_on(world: World) -> None:
+    """The counter counts rewrites; to be kept for a reader is none (5.0 a). Each refusal by it is counted."""
+    world.book.put(
+        route("box@pobox.example", strategy="subscribe", readers=("brian",)),
+        route("fwd@pobox.example", to="brian@isp.example"),
+        route("leaf@pobox.example", to="box@pobox.example"),
+    )
+    codes = [await world.code(notification("box@pobox.example", hops, hops=hops)) for hops in (7, 8, 9)]
+    assert codes == [0, 0, 52]
+    assert [await world.code(notification("leaf@pobox.example", 100 + n, hops=n)) for n in (7, 8)] == [0, 52]
+    assert await world.code(notification("fwd@pobox.example", 200, hops=8)) == 52
+    assert await world.code(notification("fwd@pobox.example", 200)) == 0, "nothing of it stayed under way"
 
 
 async def test_the_same_notification_in_flight_is_told_to_wait(world: World) -> None:
