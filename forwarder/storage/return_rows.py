@@ -1,0 +1,94 @@
+"""What came by other mail, as rows: whom a failure is reported to, and what makes a delivery the same again.
+
+* A row for each recipient, written with its message's. `once` is known for six days, whatever became of the message.
+* A failure becomes due in the very transaction in which it becomes final: a refusal, the lifetime's end unread.
+* A null sender is told of nothing. Runs inside the caller's transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import apsw
+
+from forwarder.storage import keys
+from forwarder.store.machine import Life, Read, Told
+from forwarder.wire.outcome import EXPIRED, REFUSED
+
+REMEMBERED = 6 * 86400
+ROWS = 500
+
+class Due(NamedTuple):
+    """A failure to be reported. file, headers: the body and the octets of its header section, if it is still there."""
+
+    key: int
+    sender: str
+    recipient: str
+    code: int
+    ended: int
+    file: str
+    headers: int
+
+
+def known(c: apsw.Connection, once: bytes, now: int) -> bool:
+    """Whether this very delivery was taken before."""
+    return bool(keys.rows(c, "SELECT 1 FROM returned WHERE once=? AND at>?", (once, now - REMEMBERED)))
+
+
+def insert(c: apsw.Connection, key: int, once: bytes, sender: str, now: int, quiet_until: int) -> None:
+    c.execute("DELETE FROM returned WHERE once=?", (once,))
+    values = (key, once, sender, now, quiet_until, int(not sender))
+    c.execute("INSERT INTO returned (key, once, sender, at, quiet_until, reported) VALUES (?,?,?,?,?,?)", values)
+
+
+def remove(c: apsw.Connection, key: int) -> None:
+    c.execute("DELETE FROM returned WHERE key=?", (key,))
+
+
+def sender_of(c: apsw.Connection, root: int) -> str | None:
+    """The envelope sender of a message that came by other mail; None: it came by none."""
+    found = keys.rows(c, "SELECT sender FROM returned WHERE key=?", (root,))
+    return str(found[0][0]) if found else None
+
+
+def ended(c: apsw.Connection, root: int, now: int) -> None:
+    """A key of this handle has just been refused: due, where nobody under it can be told any more."""
+    last = [held.state for held in keys.family(c, root) if held.state.life is not Life.handed_on]
+    final = (Told.nouser, Told.protocolerror)
+    if all(s.life is Life.live and s.due is None and s.told in final for s in last):
+        code = next((s.lastcode for s in reversed(last) if s.lastcode is not None), REFUSED)
+        _fail(c, root, code, now)
+
+
+def expire(c: apsw.Connection, message: int, now: int) -> None:
+    """Before the keys of a message end with its lifetime: due for those that nobody has read."""
+    for held in keys.of_message(c, message):
+        if held.root is None and (states := [k.state for k in keys.family(c, held.number)]):
+            alive = any(s.life is Life.live for s in states)
+            if alive and max(s.read for s in states) < Read.readall:
+                _fail(c, held.number, EXPIRED, now)
+
+
+def _fail(c: apsw.Connection, root: int, code: int, now: int) -> None:
+    c.execute("UPDATE returned SET ended=?, code=? WHERE key=? AND ended IS NULL AND reported=0", (now, code, root))
+
+
+def due(c: apsw.Connection, now: int, limit: int) -> Sequence[Due]:
+    sql = """SELECT r.key, r.sender, k.recipient, r.code, r.ended, m.file, m.headers FROM returned r
+        JOIN message_key k ON k.number = r.key JOIN message m ON m.number = k.message
+        WHERE r.ended IS NOT NULL AND r.reported = 0 AND r.quiet_until <= ? ORDER BY r.quiet_until LIMIT ?"""
+    return [Due._make(row) for row in keys.rows(c, sql, (now, limit))]
+
+
+def reported(c: apsw.Connection, key: int) -> None:
+    c.execute("UPDATE returned SET reported=1 WHERE key=?", (key,))
+
+
+def forget(c: apsw.Connection, now: int) -> int:
+    """What is past its memory and owes no report any more; how many rows went."""
+    sql = f"""DELETE FROM returned WHERE key IN (SELECT r.key FROM returned r LEFT JOIN message_key k
+        ON k.number = r.key WHERE r.at <= ? AND (r.reported = 1 OR k.number IS NULL
+        OR (r.ended IS NULL AND k.life <> {int(Life.live)} AND k.life <> {int(Life.handed_on)})) LIMIT ?)"""  # noqa: S608
+    c.execute(sql, (now - REMEMBERED, ROWS))
+    return c.changes()
