@@ -66,6 +66,7 @@ class Submission:
 
     returns: the envelope sender, "" = null, told of what fails later. once: for each recipient what makes this very
     delivery the same when it comes again, remembered for six days. wait: how long the outcomes may be waited for.
+    redirects: whether our store follows "not here, there" by itself; else the address's fallback is asked.
     """
 
     account: str
@@ -75,6 +76,7 @@ class Submission:
     once: tuple[bytes, ...]
     lifetime: timedelta
     wait: timedelta = timedelta(0)
+    redirects: bool = False
 
 
 class SubmissionRefused(Exception):  # an answer, not a fault

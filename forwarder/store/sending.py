@@ -66,6 +66,7 @@ class Sending:
         self._signing = signing
         self.redirects = Redirects()
         self._jitter = jitter
+        self.heard: Callable[[bytes, Verdict | None], None] = _unheard
         self._busy: dict[int, str] = {}
         self._ended: set[int] = set()
         self._freed = trio.Event()
@@ -130,6 +131,7 @@ class Sending:
             log.info("not notified", key=handle(due.identifier), why="bad answer", detail=str(error))
         if verdict is not None:
             await self._messages.settle(due.number, verdict)
+        self.heard(due.identifier, verdict)
 
     async def _notify(self, due: Due) -> Verdict | None:
         """None: the key was handed on."""
@@ -210,6 +212,10 @@ class Sending:
             chosen[record.group] = record
             reachable.add(record.group)
         return list(chosen.values())
+
+
+def _unheard(key: bytes, verdict: Verdict | None) -> None:
+    """Until somebody waits for how an attempt ended. None: the key was handed on."""
 
 
 def _children(due: Due, redirects: Sequence[Redirect]) -> list[Child]:
