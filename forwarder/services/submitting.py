@@ -1,0 +1,108 @@
+"""MSOAP in process, for messages that come by other mail (bridges.Submit): one COMMIT, then a moment for the outcome.
+
+* What is here already is taken again, and nothing is done: whoever lost our answer asks again with the same octets.
+* A refusal for good within `wait` takes the message back before it is told, so that one side alone reports it. Whatever
+  comes later is reported by us (storage/returns.py), and not before the bringer has surely had his answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import structlog
+import trio
+
+from forwarder.bridges import Spool, Submission, SubmissionRefused
+from forwarder.model import Outcome, handle
+from forwarder.ports import Accounts, Verdict
+from forwarder.services.msoap import StoreRules
+from forwarder.storage.bodies import Upload
+from forwarder.storage.message_rows import Envelope, OverLimit, OverQuota
+from forwarder.storage.messages import StoredMessages
+from forwarder.storage.returns import Arriving, Returns
+from forwarder.store.letters import letter
+from forwarder.store.machine import Event
+from forwarder.wire.outcome import ACCEPTED, DEFERRED, DUPLICATE, PERMANENT, REFUSED, code_class
+
+QUIET = 60
+"""Seconds beside `wait` in which no failure is reported."""
+REFUSALS = (Event.nouser, Event.refused)
+
+log = structlog.get_logger("forwarder.submitting")
+
+
+class Submitting:
+    """`heard` is told how each attempt of our store to notify ended."""
+
+    def __init__(self, messages: StoredMessages, returns: Returns, accounts: Accounts, rules: StoreRules) -> None:
+        self._messages = messages
+        self._returns = returns
+        self._accounts = accounts
+        self._rules = rules
+        self._waiting: dict[bytes, tuple[trio.Event, list[Verdict | None]]] = {}
+
+    def spool(self) -> Spool:
+        return self._messages.upload()
+
+    def heard(self, key: bytes, verdict: Verdict | None) -> None:
+        """None: the key was handed on to others."""
+        waiting = self._waiting.get(key)
+        if waiting is not None:
+            waiting[1].append(verdict)
+            waiting[0].set()
+
+    async def submit(self, submission: Submission) -> Sequence[Outcome]:
+        """bridges.Submit."""
+        upload, envelope, arriving = await self._prepared(submission)
+        try:
+            keys = await self._returns.submit(upload, envelope, arriving)
+        except OverQuota:
+            raise SubmissionRefused("quota") from None
+        except OverLimit:
+            raise SubmissionRefused("limit") from None
+        waiting = [key for key in keys if key is not None]
+        log.info("submitted", account=submission.account, keys=[handle(key) for key in waiting])
+        try:
+            for key in waiting:
+                self._waiting[key] = (trio.Event(), [])
+            with trio.move_on_after(submission.wait.total_seconds()):
+                for key in waiting:
+                    await self._waiting[key][0].wait()
+            verdicts = {key: heard[-1] if (heard := self._waiting[key][1]) else None for key in waiting}
+        finally:
+            for key in waiting:
+                self._waiting.pop(key, None)
+        return [Outcome(DUPLICATE) if key is None else await self._outcome(key, verdicts[key]) for key in keys]
+
+    async def _outcome(self, key: bytes, verdict: Verdict | None) -> Outcome:
+        if verdict is None:
+            return Outcome(DEFERRED)
+        if verdict.event in REFUSALS:
+            await self._returns.take_back(key)
+            code = REFUSED if verdict.code is None else verdict.code
+            return Outcome(code if code_class(code) == PERMANENT else REFUSED)
+        return Outcome(ACCEPTED) if verdict.event == Event.taken else Outcome(DEFERRED)
+
+    async def _prepared(self, submission: Submission) -> tuple[Upload, Envelope, Arriving]:
+        spool = submission.spool
+        assert isinstance(spool, Upload)
+        if len(submission.once) != len(submission.to):
+            raise ValueError("one `once` for each recipient")
+        account = await self._accounts.find(submission.account)
+        if account is None or "originate" not in account.may:
+            await spool.abort()
+            raise SubmissionRefused("account")
+        expires = self._messages.now + int(submission.lifetime.total_seconds())
+        envelope = Envelope(
+            account=account.name,
+            recipients=submission.to,
+            lists=(),
+            letter=letter(account.name, spool.size, spool.sha256, spool.claimed, expires),
+            expires=expires,
+            fingerprint=b"",
+            quota=self._rules.quota,
+            per_day=account.limits.get("notifications_per_day", 0),
+            recipients_per_day=account.limits.get("recipients_per_day", 0),
+        )
+        quiet = QUIET + int(submission.wait.total_seconds())
+        return spool, envelope, Arriving(submission.returns, submission.once, quiet, submission.redirects)
