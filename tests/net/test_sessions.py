@@ -11,7 +11,7 @@ from forwarder.model import Endpoint
 from forwarder.net.sessions import Pool
 from forwarder.ports import Agent, Heard, Lost, Status2004
 from forwarder.wire.frames import frame
-from forwarder.wire.rnasp import NotifyAnswer, Response, Status, encode_response
+from forwarder.wire.rnasp import NotifyAnswer, Response, Status, decode_command, encode_response
 
 AGENT = Agent((Endpoint("127.0.0.1", 7101),), "isp.example")
 RECEIVED = frame(encode_response(Response(False, Status.noerror, NotifyAnswer())))
@@ -33,12 +33,14 @@ async def heard(pool: Pool) -> Heard:
     return said[0]
 
 
-async def agent(nursery: trio.Nursery, answers: list[bytes]) -> Dial:
-    """Answers each command on a session with the next of `answers`; b"" closes."""
+async def agent(nursery: trio.Nursery, answers: list[bytes], heard: list[bytes] | None = None) -> Dial:
+    """Answers each command on a session with the next of `answers`; b"" closes. heard: the commands."""
 
     async def serve(stream: trio.SocketStream) -> None:
         async with stream:
-            while answers and await stream.receive_some(4096):
+            while answers and (octets := await stream.receive_some(4096)):
+                if heard is not None:
+                    heard.append(bytes(octets[4:]))
                 octets = answers.pop(0)
                 if not octets:
                     return
@@ -115,3 +117,26 @@ async def test_a_fault_of_who_hears_the_answer_does_not_end_the_session(nursery:
         while not pool.idle(AGENT, "main"):  # the pool tells nobody else
             await trio.lowlevel.checkpoint()
     assert await heard(pool) == Status2004(received=True)
+
+
+@pytest.mark.parametrize("redirect", [True, False])
+async def test_every_command_carries_our_capabilities_the_second_on_a_session_too(
+    nursery: trio.Nursery, redirect: bool
+) -> None:
+    """They speak for their own PDU (5.0). To follow redirects is offered only where it is meant."""
+    commands: list[bytes] = []
+
+    pool = Pool(await agent(nursery, [RECEIVED, RECEIVED], commands), nursery, name="mx.example")
+    for _ in range(2):
+        done = trio.Event()
+        pool.send(AGENT, "main", [], lambda heard, done=done: done.set(), redirect=redirect)  # type: ignore[misc]
+        with trio.fail_after(5):
+            await done.wait()
+    assert pool.count(AGENT, "main") == 1
+    for command in commands:
+        capabilities = decode_command(command).capabilities
+        assert capabilities is not None
+        assert capabilities.notifier == "mx.example"
+        assert {"results", "moved", "trace"} <= capabilities.features
+        assert ("redirect" in capabilities.features) is redirect
+    assert len(commands) == 2
