@@ -10,8 +10,8 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from typing import NamedTuple
 
 import trio
@@ -296,12 +296,13 @@ class Visit:
 
 @asynccontextmanager
 async def _head(reader: Reader, item: Item) -> AsyncIterator[AsyncIterator[bytes]]:
-    async def one() -> AsyncIterator[bytes]:
+    async def one() -> AsyncGenerator[bytes, None]:
         yield head
 
     with trio.fail_after(SLICE):
         head = await reader.head(item)
-    yield one()
+    async with aclosing(one()) as slices:
+        yield slices
 
 
 async def _next(slices: AsyncIterator[bytes]) -> bytes | None:
