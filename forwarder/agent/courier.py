@@ -155,14 +155,15 @@ class Courier:
         owed = self._owed.get(number)
         return tuple(member.mailbox for member in owed.members) if owed is not None else ()
 
-    def again(self, number: int, ended: Ended) -> None:
-        """The store's own scheduled resend, more than 12 h later: once more to all but the refused and the promised."""
+    def again(self, number: int, ended: Ended, lost: Callable[[], None]) -> None:
+        """The store's own scheduled resend, more than 12 h later: once more to all but the refused and the promised.
+
+        lost: called where its row is no more, so that it is owed anew."""
         owed = self._owed.get(number)
         if owed is not None:
-            self._once_more(owed)
-            ended(Outcome(ACCEPTED))
+            self._reopen(owed, ended)
         else:
-            self._errands.soon(self._revive, number, ended)
+            self._errands.soon(self._revive, number, ended, lost)
 
     def told_again(self, number: int, ended: Ended) -> None:
         """A repeat of what is worked once ever (5.0 e): what became of it."""
@@ -170,23 +171,20 @@ class Courier:
 
     async def _tell_again(self, number: int, ended: Ended) -> None:
         debt = await self._row(number, ended)
-        if debt is not None:
-            ended(self._errands.ended(debt))
+        ended(self._errands.ended(debt) if debt is not None else Outcome(DUPLICATE))
 
     async def _row(self, number: int, ended: Ended) -> Debt | None:
-        """None: and the repeat was answered, as well as can be."""
+        """None: it is forgotten. Where the disk fails the repeat is answered here."""
         try:
-            debt = await self._ledger.debt(number)
+            return await self._ledger.debt(number)
         except Exception as error:  # the disk: later may go better
             ended(Outcome(DEFERRED, retryafter=300))
             raise PeerError(f"debt {number} could not be read: {error!r}") from error
-        if debt is None:
-            ended(Outcome(DUPLICATE))
-        return debt
 
-    async def _revive(self, number: int, ended: Ended) -> None:
+    async def _revive(self, number: int, ended: Ended, lost: Callable[[], None]) -> None:
         debt = await self._row(number, ended)
         if debt is None:
+            lost()
             return
         if debt.kind != "resend":
             ended(Outcome(ACCEPTED))
@@ -197,18 +195,24 @@ class Courier:
             del self._owed[number]
             ended(_final(owed))
             return
-        self._ledger.settle_soon(number, owed.pack(), closed=False)
-        self._once_more(owed)
-        ended(Outcome(ACCEPTED))
+        self._reopen(owed, ended)
 
-    def _once_more(self, owed: Owed) -> None:
+    def _reopen(self, owed: Owed, ended: Ended) -> None:
+        """The row says who is sent to once more before the store is told that we do."""
         now = self._clock()
-        for member in owed.members:
-            if member.status is Status.GIVEN_UP:
-                member.status = Status.OWED
-            if member.status is not Status.REFUSED and not member.out and member.promised <= now:
-                self._ready.append((owed, member))
-        self._pump()
+        members = [m for m in owed.members if m.status is not Status.REFUSED and not m.out and m.promised <= now]
+        for member in members:
+            member.again(now)
+
+        def reopened(error: Exception | None) -> None:
+            ended(Outcome(ACCEPTED) if error is None else Outcome(DEFERRED, retryafter=300))
+            self._ready.extend((owed, member) for member in members if member in owed.members)
+            self._pump()
+
+        if members:
+            self._ledger.reopen_soon(owed.debt.number, owed.pack(), reopened)
+        else:
+            ended(Outcome(ACCEPTED))
 
     def _pump(self) -> None:
         """Hands out what is due, at most OUT_AT_ONCE at a time; the rest follows as answers come.

@@ -70,6 +70,11 @@ class Member:
         self.promised = now + promise if promise >= DAILY else 0.0
         self.due = now + DAILY if repeat and not self.promised else 0.0
 
+    def again(self, now: float) -> None:
+        """Its store has repeated it: owed, or due in the store's place, now. A crash forgets neither."""
+        self.status = Status.OWED if self.status is Status.GIVEN_UP else self.status
+        self.due = now
+
     def refused(self, code: int) -> None:
         self.status, self.code, self.due = Status.REFUSED, code, 0.0
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import partial
 
 from forwarder.agent.courier import Courier
 from forwarder.agent.item import SOON, Item, from_failure
@@ -263,9 +264,7 @@ class Performer:
                 if limit := self._pulls.enter(pending, item.peer.address, limits):
                     item.end(Outcome(OVERQUOTA, retryafter=FULL, text=f"over the limit {limit}"))
                     return
-            self._debts.append((debt, item))
-            if len(self._debts) == 1:
-                self._tick.soon(self._accept)
+            self._accept_soon(debt, item)
         elif final := self._courier.final(taken.debt):
             item.end(final)
         elif once:
@@ -273,8 +272,21 @@ class Performer:
         elif self._clock() - taken.owed < FRESH:
             item.end(Outcome(DUPLICATE))
         else:
-            self._repeats.saw(item.identity, taken.debt)
-            self._courier.again(taken.debt, item.end)
+            self._courier.again(
+                taken.debt, partial(self._owed_again, item, taken.debt), partial(self._accept_soon, debt, item)
+            )
+
+    def _owed_again(self, item: Item, number: int, outcome: Outcome) -> None:
+        """Only what was acknowledged is a duplicate for the next 12 h."""
+        assert item.identity is not None
+        if code_class(outcome.code) == 0:
+            self._repeats.saw(item.identity, number)
+        item.end(outcome)
+
+    def _accept_soon(self, debt: Debt, item: Item) -> None:
+        self._debts.append((debt, item))
+        if len(self._debts) == 1:
+            self._tick.soon(self._accept)
 
     def _accept(self) -> None:
         # of several debts for one notification, the memory keeps the last: a Resend, which its repeats are for

@@ -59,6 +59,11 @@ class _Fact(NamedTuple):
     name: str
 
 
+class _Written(NamedTuple):
+    settled: dict[int, _Settled]
+    remembered: dict[_Fact, bytes]
+
+
 class Ledger:
     """ports.Ledger over the embedded database. `open` before use."""
 
@@ -94,6 +99,17 @@ class Ledger:
     def settle_soon(self, number: int, state: bytes, *, closed: bool) -> None:
         self._settled[number] = _Settled(state, closed)
         self._ride()
+
+    def reopen_soon(self, number: int, state: bytes, done: Callable[[Exception | None], None]) -> None:
+        def reopened(answer: _Written | Exception) -> None:
+            if isinstance(answer, Exception):  # kept, as any settlement: owed once more is no harm
+                done(answer)
+                return
+            self._forget(answer)
+            done(None)
+
+        self._settled[number] = _Settled(state, closed=False)
+        self._database.commit_soon(self._write, reopened, point="ledger.reopen")
 
     def remember_soon(self, entry: str, strategy: str, values: Mapping[str, bytes]) -> None:
         """Raises ValueError if these alone are over MEMORY_OCTETS; with what is there, they are refused and logged."""
@@ -174,7 +190,7 @@ class Ledger:
             self._database.commit_soon(self._write, self._written, point="ledger.settle", lazy=True)
             self._riding = True
 
-    def _write(self, connection: apsw.Connection) -> tuple[dict[int, _Settled], dict[_Fact, bytes]]:
+    def _write(self, connection: apsw.Connection) -> _Written:
         settled, remembered = self._settled.copy(), self._remembered.copy()  # a copy is one step for other threads
         connection.executemany(
             "UPDATE debts SET state = ?, still_open = ? WHERE number = ?",
@@ -182,16 +198,19 @@ class Ledger:
         )
         for (entry, strategy), facts in groupby(sorted(remembered), key=lambda fact: fact[:2]):
             _remember(connection, entry, strategy, {fact.name: remembered[fact] for fact in facts})
-        return settled, remembered
+        return _Written(settled, remembered)
 
-    def _written(self, answer: tuple[dict[int, _Settled], dict[_Fact, bytes]] | Exception) -> None:
+    def _written(self, answer: _Written | Exception) -> None:
         self._riding = False
         if isinstance(answer, Exception):  # kept, and tried again with the next that comes
             log.error("settlements not written", error=repr(answer), waiting=len(self._settled))
             return
-        _drop(self._settled, answer[0])
-        _drop(self._remembered, answer[1])
+        self._forget(answer)
         self._ride()
+
+    def _forget(self, written: _Written) -> None:
+        _drop(self._settled, written.settled)
+        _drop(self._remembered, written.remembered)
 
 
 def debt_of(row: tuple[Any, ...]) -> Debt:

@@ -121,6 +121,77 @@ async def test_a_repeat_within_12_hours_does_nothing_a_later_one_is_passed_on_on
     assert world.wires.recipients().count("b@two.example") == 2
 
 
+async def given_up(world: World) -> None:
+    """A role of two: a@one.example cannot be reached for eight days, b@two.example has taken it."""
+    world.book.put(route("sales@pobox.example", to="a@one.example b@two.example", kind="role"))
+    world.where.missing["one.example"] = NoService("noservice", "no SRV")
+    assert await world.code(notification("sales@pobox.example")) == 0
+    await settled()
+    await turned(world, 8 * 86400)
+    await settled()
+    assert any(event == "given up" for event, _ in world.log.events)
+
+
+async def test_a_target_that_was_given_up_is_owed_again_before_the_store_s_repeat_is_answered(
+    nursery: trio.Nursery, world: World, autojump_clock: trio.testing.MockClock
+) -> None:
+    """Killed right after the answer: the next start asks it, whatever the store does from then on."""
+    await given_up(world)
+    world.wires.script = lambda n: None
+    assert await world.code(notification("sales@pobox.example")) == 0
+    restarted = build(nursery, MAKERS, disk=world.disk)
+    restarted.now[0] = world.now[0]
+    await restarted.courier.load()
+    await settled()
+    assert "a@one.example" in restarted.wires.recipients()
+
+
+async def test_a_repeat_that_was_answered_is_passed_on_after_a_crash_too(
+    nursery: trio.Nursery, world: World, autojump_clock: trio.testing.MockClock
+) -> None:
+    world.book.put(route("sales@pobox.example", to="a@one.example b@two.example", kind="role"))
+    promised = {"two.example": Outcome(0, retransmit=700_000)}
+    world.wires.script = lambda n: promised.get(n.recipient.domain, Outcome(0))
+    assert await world.code(notification("sales@pobox.example")) == 0
+    await settled()
+    world.now[0] += 13 * 3600
+    world.wires.script = lambda n: None
+    assert await world.code(notification("sales@pobox.example")) == 0
+    restarted = build(nursery, MAKERS, disk=world.disk)
+    restarted.now[0] = world.now[0]
+    nursery.start_soon(restarted.courier.run)
+    await restarted.courier.load()
+    await settled()
+    assert restarted.wires.recipients() == ["a@one.example"]
+
+
+async def test_a_repeat_that_a_full_disk_could_not_take_is_no_duplicate_later(
+    world: World, autojump_clock: trio.testing.MockClock
+) -> None:
+    await given_up(world)
+    world.disk.full = True
+    assert await world.code(notification("sales@pobox.example")) == 32
+    world.disk.full = False
+    world.now[0] += 300
+    assert await world.code(notification("sales@pobox.example")) == 0
+    del world.where.missing["one.example"]
+    await turned(world, 86400)
+    assert await world.code(notification("sales@pobox.example")) == 0
+    await settled()
+    assert "a@one.example" in world.wires.recipients()
+
+
+async def test_a_repeat_whose_row_is_forgotten_is_owed_anew(
+    world: World, autojump_clock: trio.testing.MockClock
+) -> None:
+    """A message may live longer than its row; whoever was given up by then must hear of it still."""
+    await given_up(world)
+    del world.disk.debts[1]
+    world.wires.script = lambda n: None
+    assert await world.code(notification("sales@pobox.example")) == 0
+    assert [debt.open for debt in world.disk.debts.values()] == [True]
+
+
 async def test_when_every_target_refused_the_store_hears_it_at_its_next_repeat(world: World) -> None:
     world.book.put(route("sales@pobox.example", to="a@one.example b@two.example", kind="role"))
     world.wires.script = lambda n: Outcome(48)

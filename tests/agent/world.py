@@ -244,6 +244,13 @@ class Disk:
     def settle_soon(self, number: int, state: bytes, *, closed: bool) -> None:
         self.debts[number] = self.debts[number]._replace(state=state, open=not closed)
 
+    def reopen_soon(self, number: int, state: bytes, done: Callable[[Exception | None], None]) -> None:
+        if self.full:
+            self.tick.soon(lambda: done(OSError("disk full")))
+            return
+        self.settle_soon(number, state, closed=False)
+        self.tick.soon(lambda: done(None))
+
     async def open_debts(self) -> Sequence[Debt]:
         return [debt for debt in self.debts.values() if debt.open]
 

@@ -394,6 +394,15 @@ class LedgerLaws:
         await engine.restart()
         assert await engine.ledger.open_debts() == [debt(engine, 1, number=number, state=b"passed on once more")]
 
+    async def test_what_was_closed_and_is_reopened_is_on_the_disk_before_anybody_is_told(self, engine: Engine) -> None:
+        (number,) = await accept(engine.ledger, debt(engine, 1))
+        engine.ledger.settle_soon(number, b"given up", closed=True)
+        heard = Heard[None]()
+        engine.ledger.reopen_soon(number, b"owed", heard.hear)
+        await heard.answer()
+        await engine.restart()
+        assert await engine.ledger.open_debts() == [debt(engine, 1, number=number, state=b"owed")]
+
     async def test_what_is_owed_to_members_is_found_by_recipient_open_or_closed_page_by_page(
         self, engine: Engine
     ) -> None:
