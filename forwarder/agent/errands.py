@@ -17,8 +17,8 @@ from forwarder.agent.item import Item
 from forwarder.agent.tick import Tick
 from forwarder.model import Mailbox, Notification, Outcome, Peer, parse_mailbox
 from forwarder.plugin import Again, Case, Log, PeerError, Plan, Pull, Work
-from forwarder.ports import Addresses, Clock, Debt, Ledger, NoService, Puller, PullOrder, Strategies
-from forwarder.wire.outcome import ACCEPTED, DEFERRED, DUPLICATE, REFUSED, code_class
+from forwarder.ports import Addresses, Clock, Debt, Full, Ledger, NoService, Puller, PullOrder, Strategies
+from forwarder.wire.outcome import ACCEPTED, DEFERRED, DUPLICATE, OVERQUOTA, REFUSED, code_class
 
 PULLS_AT_ONCE = 20
 A_DAY = 86400
@@ -119,7 +119,7 @@ class Errands:
                     break
                 tries += 1
                 if self._clock() - max(debt.accepted, state.get("at", 0)) > self._give_up:
-                    outcome = Outcome(REFUSED, text="given up")
+                    outcome = Outcome(REFUSED, text=outcome.text or "given up")
                     break
                 await self._until(self._clock() + self._wait(tries, outcome.retryafter))
         finally:
@@ -142,6 +142,8 @@ class Errands:
             self._log.info("errand put off", kind=debt.kind, entry=debt.entry, error=str(error))
             if isinstance(error, NoService) and error.kind == "baddomain":  # protocol 4: at most once a day
                 return Outcome(DEFERRED, retryafter=A_DAY), 0.0
+            if isinstance(error, Full):  # told to the store if it is given up
+                return Outcome(OVERQUOTA, text=str(error)), 0.0
         except Exception as error:
             self._log.info("errand failed", kind=debt.kind, entry=debt.entry, error=f"{type(error).__name__}: {error}")
         return Outcome(DEFERRED), 0.0

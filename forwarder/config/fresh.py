@@ -75,7 +75,9 @@ dns = ["127.0.0.1:7153"]               # our zones, if we serve them ourselves
 [store]
 # lifetime = "30d"                     # of what nobody fetches
 # max_size = "200MiB"                  # of one message
-# quota = "1GiB"                       # of one account
+# quota = "1GiB"                       # of one account, and of the copies of one address
+# quota_per_store = "768MiB"           # of these copies, from one store; 0: no more limit
+# quota_per_sender = "256MiB"          # of these, from one sender there
 
 [trace]
 # keep = "90d"                         # what `forwarder trace` can still tell

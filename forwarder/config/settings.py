@@ -151,11 +151,16 @@ class Networking(Table):
 
 
 class StoreTable(Table):
-    """Our message store. quota: octets of an account."""
+    """Our message store. quota: octets of an account, and of an address's copies.
+
+    quota_per_store, quota_per_sender: of these copies, those from one store and one sender there; 0: no more limit.
+    """
 
     lifetime: Duration = timedelta(days=30)
     max_size: Size = 200 << 20
     quota: Size = 1 << 30
+    quota_per_store: Size = 768 << 20
+    quota_per_sender: Size = 256 << 20
 
 
 class TraceTable(Table):

@@ -138,7 +138,7 @@ def build(
     )
     repeats.struck = strikes
     store = _store(settings, state, files, way, repeats, clock)
-    store.msrap.misses.struck = strikes
+    store.msrap.misses.struck = store.pulling.struck = strikes
     agent = _agent(settings, plugins, state, files, way, store, repeats, submitters, strikes, nursery, clock, log)
     sending = _sending(settings, state, files, way, agent, clock)
     limits = Limits(sessions, settings.limits.sessions_per_address, submitters.exempt, strikes)
@@ -158,7 +158,14 @@ def _store(settings: Settings, state: State, files: Files, way: Reach, repeats: 
     withdrawn = Withdrawn(state.messages, state.copies, lambda notification: sources.look(notification), clock)
     msrap = Msrap(state.messages, withdrawn, files.accounts, files.addresses, _clear_login(settings))
     sources = StoreSources(
-        way.locator, way.dialer.connect, time.monotonic, files.naming.ours, msrap, way.trust, way.strangers
+        way.locator,
+        way.dialer.connect,
+        time.monotonic,
+        files.naming.ours,
+        msrap,
+        way.trust,
+        way.strangers,
+        dial_strange=partial(way.dialer.connect, strange=True),
     )
 
     def hop(mailbox: Mailbox, how: int) -> Hop:

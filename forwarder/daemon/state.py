@@ -18,6 +18,7 @@ from forwarder.storage.caps import InboxLimits
 from forwarder.storage.copies import StoredCopies
 from forwarder.storage.database import Database
 from forwarder.storage.messages import StoredMessages
+from forwarder.storage.quotas import Quotas
 from forwarder.storage.sweeping import Sweeping
 from forwarder.storage.trace import Trace
 
@@ -67,7 +68,7 @@ def lock(folder: Path) -> int:
 
 async def open_state(settings: Settings, nursery: trio.Nursery, clock: Clock) -> State:
     """Opens everything and starts its tasks in `nursery`. The caller holds the folder's lock."""
-    folder, limits = settings.state, settings.limits
+    folder, limits, store = settings.state, settings.limits, settings.store
     database = Database(folder / DATABASE, SCHEMA)
     await database.open()
     await nursery.start(database.run)
@@ -79,8 +80,8 @@ async def open_state(settings: Settings, nursery: trio.Nursery, clock: Clock) ->
         ledger.Ledger(database),
         catalogue.Catalogue(database),
         messages,
-        StoredCopies(messages, settings.store.quota),
-        Sweeping(database, messages.bodies, clock),
+        StoredCopies(messages, Quotas(store.quota, store.quota_per_store, store.quota_per_sender)),
+        Sweeping(database, messages.bodies, clock, messages.tell),
         Trace(folder / "trace", settings.trace.keep, clock),
         await trio.to_thread.run_sync(_secret, folder / "secret"),
     )

@@ -61,6 +61,7 @@ from forwarder.ports.store import (
     Copy,
     CopyMembers,
     Due,
+    Full,
     Messages,
     Owed,
     Puller,
@@ -78,6 +79,7 @@ Clock = Callable[[], float]
 __all__ = [
     "Clock",
     "Found",
+    "Full",
     "Nobody",
     "NotOurs",
     "Broken",

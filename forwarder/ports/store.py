@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple, Protocol
 import trio
 
 from forwarder.model import Mailbox, Notification, Outcome
+from forwarder.plugin import PeerError
 
 
 class Due(NamedTuple):
@@ -93,8 +94,16 @@ class Upload(Protocol):
         ...
 
 
+class Full(PeerError):
+    """An address may hold no more copies for now, or none more of this origin. limit: which one says so."""
+
+    def __init__(self, limit: str) -> None:
+        super().__init__(f"over the limit {limit}")
+        self.limit = limit
+
+
 class Copy(NamedTuple):
-    """A pulled message as it is to be kept. store, key: the source's; lists are named by (entry, reader)."""
+    """A pulled message as it is to be kept. store, key, sender: the source's; lists are named by (entry, reader)."""
 
     store: str
     key: bytes
@@ -108,6 +117,7 @@ class Copy(NamedTuple):
     shared: bool
     letter: bytes
     expires: int
+    sender: str = ""
 
 
 class Owed(NamedTuple):
@@ -144,10 +154,14 @@ class Copies(Protocol):
         """How many pulls of these very octets this address had in the last `seconds`."""
         ...
 
+    async def full(self, address: Mailbox, store: str, sender: str, size: int) -> str | None:
+        """The limit that so many octets more of this origin would pass. `keep` asks again."""
+        ...
+
     async def keep(self, upload: Upload, copy: Copy) -> None:
         """Body, keys, list entries, debts and the memory of it, after COMMIT; nothing if it was kept before.
 
-        Raises PeerError where the address has no room left, OSError.
+        Raises Full where the address has no room left, OSError.
         """
         ...
 

@@ -142,7 +142,7 @@ class Fetching:
 
     async def _size(self, key: bytes) -> Response:
         held = await self._messages.find(key)
-        if held is None or not self._messages.opens(held):
+        if held is None or not self._messages.opens(held) or await self._service.withdrawn.withdrawn(held):
             return self._nothing(held)
         return _fine(Size(held.size, ContentDigest(SHA256, held.sha256), held.expires))
 

@@ -12,23 +12,23 @@ import apsw
 import trio
 
 from forwarder.model import Mailbox, Outcome
-from forwarder.plugin import PeerError
-from forwarder.ports import Copy, Owed, Upload
+from forwarder.ports import Copy, Full, Owed, Upload
 from forwarder.storage import bodies, keys, listing, members, message_rows
 from forwarder.storage.keys import Fresh, lookup, rows, text
 from forwarder.storage.messages import StoredMessages
+from forwarder.storage.quotas import Quotas, origin
 
 REMEMBERED = 35 * 86400
 """Seconds after its last sight that an order is remembered whose notification names no end."""
 
 
 class StoredCopies:
-    """Implements ports.Copies beside the StoredMessages whose rows it shares. quota: octets for an address."""
+    """Implements ports.Copies beside the StoredMessages whose rows it shares."""
 
-    def __init__(self, messages: StoredMessages, quota: int) -> None:
+    def __init__(self, messages: StoredMessages, quotas: Quotas) -> None:
         self._messages = messages
         self._database = messages.database
-        self._quota = quota
+        self._quotas = quotas
 
     def news(self) -> trio.Event:
         return self._messages.news()
@@ -75,8 +75,12 @@ class StoredCopies:
 
         return await self._database.read(job)
 
+    async def full(self, address: Mailbox, store: str, sender: str, size: int) -> str | None:
+        owner = str(text(address.folded))
+        return await self._database.read(lambda c: self._quotas.struck(c, owner, store, sender, size))
+
     async def keep(self, upload: Upload, copy: Copy) -> None:
-        """Raises PeerError over the quota, OSError; then nothing is kept."""
+        """Raises Full, OSError; then nothing is kept."""
         assert isinstance(upload, bodies.Upload)
         store = self._messages
         now = store.stamp()
@@ -84,7 +88,7 @@ class StoredCopies:
         try:
             with trio.CancelScope(shield=True):  # it ends soon; half of it would be an orphan
                 await store.bodies.land(upload)
-                kept = await self._database.commit(lambda c: _keep(c, upload, copy, now, self._quota), point="copied")
+                kept = await self._database.commit(lambda c: _keep(c, upload, copy, now, self._quotas), point="copied")
         except apsw.IOError:  # a sync that failed: its row may be in the log, and found at the next start
             kept = True
             raise
@@ -158,15 +162,19 @@ def _remember(c: apsw.Connection, order: Order, code: int, sha256: bytes | None,
     )
 
 
-def _keep(c: apsw.Connection, upload: bodies.Upload, copy: Copy, now: int, quota: int) -> bool:
+def _keep(c: apsw.Connection, upload: bodies.Upload, copy: Copy, now: int, quotas: Quotas) -> bool:
     order = _order(copy.store, copy.key, copy.address)
     if _code(c, order) is not None:
         return False
     owner = str(text(copy.address.folded))
-    if message_rows.taken(c, owner) + upload.size > quota:
-        raise PeerError(f"{owner} has no room for {upload.size} octets more")
+    if limit := quotas.struck(c, owner, copy.store, copy.sender, upload.size):
+        raise Full(limit)
     archived = bool(copy.readers) and not copy.linked
-    message = message_rows.insert(c, upload, owner, copy.letter, now, copy.expires, archived=archived)
+    message = message_rows.insert(
+        *(c, upload, owner, copy.letter, now, copy.expires),
+        archived=archived,
+        origin=origin(copy.store, copy.sender),
+    )
     bond = message if copy.linked else None
     for recipient in copy.to:
         keys.mint(c, Fresh(message, recipient, bond=bond), now)
@@ -175,9 +183,9 @@ def _keep(c: apsw.Connection, upload: bodies.Upload, copy: Copy, now: int, quota
         listing.list_privately(c, copy.entry, reader, owner, number, now)
     held = copy.shared or copy.unpin == "after_readers"
     c.execute(
-        "INSERT INTO source (message, notification, address, silence, unpin, held, due, since)"
-        " VALUES (?,?,?,?,?,?,?,?)",
-        (message, copy.source, owner, not copy.shared, not held, held, None if copy.shared else now, now),
+        "INSERT INTO source (message, notification, address, shared, silence, unpin, held, due, since)"
+        " VALUES (?,?,?,?,?,?,?,?,?)",
+        (message, copy.source, owner, copy.shared, not copy.shared, not held, held, None if copy.shared else now, now),
     )
     _remember(c, order, 0, upload.sha256, now, copy.expires)
     return True

@@ -15,7 +15,10 @@ from forwarder.store.machine import Event, Life, Read, State, Told, step
 
 
 class Held(NamedTuple):
-    """A key with what it opens. freed: nobody has the message pinned; held: its source's pin is ours to keep."""
+    """A key with what it opens. copied: its message is an address's copy, and `account` the address.
+
+    held: its source's pin is ours to keep.
+    """
 
     number: int
     identifier: bytes
@@ -37,6 +40,7 @@ class Held(NamedTuple):
     headers: int
     summary: bytes
     expires: int
+    copied: bool
     held: bool
 
 
@@ -57,7 +61,8 @@ class Fresh(NamedTuple):
 
 _COLUMNS = """k.number, k.identifier, k.message, k.root, k.bond, k.recipient, k.original, k.reader, k.public, k.depth,
     k.told, k.life, k.read, k.due, k.failures, k.lastcode, k.follow, k.closed, k.closer,
-    m.account, m.file, m.size, m.sha256, m.headers, m.summary, m.expires, coalesce(s.held, 0)"""
+    m.account, m.file, m.size, m.sha256, m.headers, m.summary, m.expires, m.origin IS NOT NULL,
+    coalesce(s.held, 0)"""
 _HELD = f"""SELECT {_COLUMNS} FROM message_key k JOIN message m ON m.number = k.message
     LEFT JOIN source s ON s.message = k.message"""  # noqa: S608  # names of ours
 
@@ -170,14 +175,20 @@ def _pinned(c: apsw.Connection, message: int) -> bool:
 def _let_go(c: apsw.Connection, message: int, event: Event, now: int) -> None:
     """The body is freed (un-pins alone do not free an archive); a source held for readers is owed its un-pin.
 
-    At the end of a lifetime or a withdrawal nothing is owed: nobody of ours has said that he is done with it.
+    So it is when the copy's time ends: nobody will read it here any more. A key that others hold too is theirs then,
+    for nobody of ours has said that he is done with it. After a withdrawal the source knows of nothing to be told.
     """
-    read = event is Event.unpin
-    archive = " AND archived=0" if read else ""
+    archive = " AND archived=0" if event is Event.unpin else ""
     c.execute(f"UPDATE message SET freed=? WHERE number=? AND freed IS NULL{archive}", (now, message))  # noqa: S608
+    if event is Event.cancel:
+        owed = "silence=0, due=NULL"
+    elif event is Event.unpin:
+        owed = "unpin=1, due=:now"
+    else:
+        owed = "unpin=NOT shared, due=CASE WHEN shared THEN NULL ELSE :now END"
     c.execute(
-        "UPDATE source SET held=0, unpin=?, due=?, failures=0, since=? WHERE message=? AND held=1",
-        (int(read), now if read else None, now, message),
+        f"UPDATE source SET held=0, {owed}, failures=0, since=:now WHERE message=:message AND held=1",  # noqa: S608
+        {"now": now, "message": message},
     )
 
 
@@ -191,5 +202,5 @@ def _held(row: Sequence[object]) -> Held:
     state = State(Told(told), Life(life), Read(read), due, failures, lastcode, bool(follow))
     values[10:17] = [state]
     values[5:7] = map(mailbox, values[5:7])
-    values[8], values[-1] = bool(values[8]), bool(values[-1])
+    values[8], values[-2], values[-1] = bool(values[8]), bool(values[-2]), bool(values[-1])
     return Held._make(values)

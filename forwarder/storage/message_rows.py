@@ -64,16 +64,17 @@ def insert(
     expires: int,
     fingerprint: bytes | None = None,
     archived: bool = False,
+    origin: str | None = None,
 ) -> int:
-    """Its number. The body must have landed."""
+    """Its number. The body must have landed. origin: of a copy, whose `account` is then an address (`quotas`)."""
     views = upload.views
     c.execute(
         """INSERT INTO message
-        (account, file, size, sha256, headers, summary, letter, fingerprint, made, expires, archived)
-        VALUES (?,?,?,?,?,?,?,?,?,?,?)""",
+        (account, file, size, sha256, headers, summary, letter, fingerprint, made, expires, archived, origin)
+        VALUES (?,?,?,?,?,?,?,?,?,?,?,?)""",
         (
             *(account, upload.name, upload.size, upload.sha256, views.headers, pack_ranges(views.summary)),
-            *(letter, fingerprint, now, expires, int(archived)),
+            *(letter, fingerprint, now, expires, int(archived), origin),
         ),
     )
     return c.last_insert_rowid()
@@ -95,9 +96,8 @@ def first_keys(c: apsw.Connection, fingerprint: bytes, now: int) -> Submitted | 
 
 def taken(c: apsw.Connection, account: str) -> int:
     """Octets of the account's messages that are kept."""
-    (octets,) = next(
-        c.execute("SELECT coalesce(sum(size), 0) FROM message WHERE account=? AND freed IS NULL", (account,))
-    )
+    sql = "SELECT coalesce(sum(size), 0) FROM message WHERE account=? AND origin IS NULL AND freed IS NULL"
+    (octets,) = next(c.execute(sql, (account,)))
     return int(octets)
 
 
@@ -113,7 +113,7 @@ def within(c: apsw.Connection, envelope: Envelope, now: int) -> bool:
         folded
         for (folded,) in c.execute(
             """SELECT k.folded FROM message m JOIN message_key k ON k.message = m.number
-            WHERE m.account=? AND m.made>? AND k.root IS NULL AND k.folded IS NOT NULL""",
+            WHERE m.account=? AND m.origin IS NULL AND m.made>? AND k.root IS NULL AND k.folded IS NOT NULL""",
             (envelope.account, now - DAY),
         )
     ]

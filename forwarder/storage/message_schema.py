@@ -2,6 +2,7 @@
 
 * A key is looked up by the first 16 octets of its SHA-256, so the time of a look-up tells nothing of a near miss.
 * A key's row outlives it as a tombstone; a message's row outlives its body as long as a key of it has a row.
+* A copy belongs to the address that pulled it (`account` is then its name), never to an account that is named like it.
 """
 
 from __future__ import annotations
@@ -105,6 +106,18 @@ SCHEMA = (
         );
         CREATE INDEX pull_alike ON pull (address, sha256, at);
         CREATE INDEX pull_forget ON pull (forget);
+        """,
+    ),
+    # origin: where a copy came from, "STORE SENDER"; '': a copy of before; NULL: an account's own message.
+    # shared: others hold the source's key too; of copies of before nobody knows, so their sources are left alone.
+    Migration(
+        "messages-2",
+        """
+        ALTER TABLE message ADD COLUMN origin TEXT;
+        UPDATE message SET origin = '' WHERE number IN (SELECT message FROM source);
+        DROP INDEX message_kept;
+        CREATE INDEX message_kept ON message (account, origin, size) WHERE freed IS NULL;
+        ALTER TABLE source ADD COLUMN shared INTEGER NOT NULL DEFAULT 1;
         """,
     ),
 )

@@ -223,7 +223,7 @@ class StoredMessages:
 
         def job(c: apsw.Connection) -> Delivery | None:
             held = keys.find(c, key)
-            if not held or held.root is not None or held.account != account:
+            if not held or not _is_of(held, account):
                 return None
             now = self.now
             top, *under = [(k.recipient, _by_time(k, now)) for k in keys.family(c, held.number)]
@@ -236,7 +236,7 @@ class StoredMessages:
 
         def job(c: apsw.Connection) -> bool:
             held = keys.find(c, key)
-            if not held or held.root is not None or held.account != account:
+            if not held or not _is_of(held, account):
                 return False
             keys.end(c, keys.family(c, held.number), Event.cancel, self.now)
             return True
@@ -297,6 +297,21 @@ class StoredMessages:
 
     def _present(self) -> int:
         return min([self.now, *self._stamps])
+
+
+def _is_of(held: Held, account: str) -> bool:
+    """Whether this account was given it at a submission: not what came of it, not an address's copies."""
+    return held.root is None and not held.copied and held.account == account
+
+
+def told(c: apsw.Connection, held: Held, verdict: Verdict, now: int) -> None:
+    """An attempt to notify has ended so."""
+    event, wait, code, jitter = verdict
+    if state := step(held.state, Event(event), now, wait=wait, code=code, jitter=jitter):
+        stopped = held.state.due is None  # meanwhile: its recipient left the address (`members`)
+        keys.save(c, held.number, state._replace(due=None) if stopped else state)
+        if event in (Event.nouser, Event.refused):
+            return_rows.ended(c, held.root or held.number, now)
 
 
 def _by_time(held: Held, now: int) -> State:

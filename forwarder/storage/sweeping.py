@@ -8,14 +8,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import apsw
 import structlog
 import trio
 
 from forwarder.ports import Clock
-from forwarder.storage import keys
+from forwarder.storage import keys, return_rows
 from forwarder.storage.bodies import Bodies
 from forwarder.storage.database import Database, DatabaseBusy, DatabaseClosed
 from forwarder.store.machine import Event
@@ -30,12 +30,15 @@ log = structlog.get_logger("forwarder.store")
 
 
 class Sweeping:
-    """`run` sweeps at start and every hour, until the database is closed."""
+    """`run` sweeps at start and every hour, until the database is closed. ended: called when messages' time has."""
 
-    def __init__(self, database: Database, bodies: Bodies, clock: Clock) -> None:
+    def __init__(
+        self, database: Database, bodies: Bodies, clock: Clock, ended: Callable[[], None] = lambda: None
+    ) -> None:
         self._database = database
         self._bodies = bodies
         self._clock = clock
+        self._ended = ended
 
     async def run(self) -> None:
         while True:
@@ -50,12 +53,14 @@ class Sweeping:
     async def sweep(self) -> None:
         now = int(self._clock())
         while await self._database.commit(lambda c: _expire(c, now), point="expired"):
-            pass
+            self._ended()  # their sources may be owed an un-pin
         while freed := await self._database.read(lambda c: _freed(c, now - GRACE)):
             await self._bodies.remove([name for _, name in freed])
             numbers = [number for number, _ in freed]
             await self._database.commit(lambda c, n=numbers: _removed(c, n), point="removed")  # type: ignore[misc]
         while await self._database.commit(lambda c: _forget(c, now), point="forgotten"):
+            pass
+        while await self._database.commit(lambda c: return_rows.forget(c, now), point="forgotten"):
             pass
         await self._remove_orphans()
 
@@ -74,6 +79,7 @@ def _expire(c: apsw.Connection, now: int) -> int:
     sql = "SELECT number FROM message WHERE expires<=? AND freed IS NULL LIMIT ?"
     ended = [number for (number,) in keys.rows(c, sql, (now, ROWS))]
     for message in ended:
+        return_rows.expire(c, message, now)
         keys.end(c, keys.of_message(c, message), Event.lifetime_end, now)
         c.execute("UPDATE message SET freed=? WHERE number=? AND freed IS NULL", (now, message))
     return len(ended)
@@ -83,7 +89,9 @@ def _freed(c: apsw.Connection, before: int) -> Sequence[tuple[int, str]]:
     return [
         (int(number), str(name))
         for number, name in c.execute(
-            "SELECT number, file FROM message WHERE freed<=? AND removed=0 LIMIT ?", (before, ROWS)
+            "SELECT number, file FROM message WHERE freed<=? AND removed=0 AND number NOT IN (SELECT k.message FROM"
+            " returned r JOIN message_key k ON k.number = r.key WHERE r.ended IS NOT NULL AND r.reported = 0) LIMIT ?",
+            (before, ROWS),
         )
     ]
 

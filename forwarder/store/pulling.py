@@ -15,7 +15,7 @@ import trio
 
 from forwarder.model import COPIED, SHA256, Hop, Mailbox, Notification, Outcome, handle
 from forwarder.plugin import PeerError
-from forwarder.ports import BodySize, Clock, Copies, Copy, Gone, NoService, Owed, PullOrder, Sources, Upload
+from forwarder.ports import BodySize, Clock, Copies, Copy, Full, Gone, NoService, Owed, PullOrder, Sources, Upload
 from forwarder.store.letters import copied
 from forwarder.store.sending import sleep_until
 from forwarder.wire.notification import decode_notification, encode_notification
@@ -56,6 +56,7 @@ class Pulling:
         self._lifetime = lifetime
         self._first, self._longest, self._give_up = first, longest, give_up
         self._under_way: set[tuple[str, bytes, Mailbox]] = set()
+        self.struck: Callable[[str, str], None] = _unheard
 
     async def pull(self, order: PullOrder) -> Outcome:
         """After COMMIT of the copy. Raises PeerError to be called again: the source's fault, a full quota or disk."""
@@ -72,6 +73,9 @@ class Pulling:
                 await self._copies.refuse(*mark, code, expires)
             log.info("pulled", key=handle(notification.identifier), address=str(order.address), code=code)
             return Outcome(code)
+        except Full as full:
+            self.struck(full.limit, str(order.address))
+            raise
         finally:
             self._under_way.discard(mark)
 
@@ -89,6 +93,7 @@ class Pulling:
             expires = _earliest(notification.expires, seen.expires)
             if seen.size is not None and seen.size > order.max_size:
                 return REFUSED, expires
+            await self._have_room(order, seen)
             return await self._fetch(order, seen, expires), expires
         except Gone:
             return EXPIRED, notification.expires
@@ -98,6 +103,13 @@ class Pulling:
             raise
         except OSError as error:
             raise PeerError(f"no room for the copy: {error}") from error
+
+    async def _have_room(self, order: PullOrder, seen: BodySize) -> None:
+        """Raises Full, before anything is fetched."""
+        notification = order.notification
+        size = next((size for size in (seen.size, notification.size) if size is not None), 1)
+        if limit := await self._copies.full(order.address, notification.store, notification.sender, size):
+            raise Full(limit)
 
     async def _fetch(self, order: PullOrder, seen: BodySize, expires: int | None) -> int:
         upload = self._copies.upload()
@@ -143,6 +155,7 @@ class Pulling:
             shared=order.shared,
             letter=letter,
             expires=ends,
+            sender=notification.sender,
         )
 
     # -- what is owed to sources
@@ -188,6 +201,9 @@ class Pulling:
 
     async def _tell_source(self, debt: Owed) -> None:
         notification = decode_notification(debt.source)
+        if notification.expires is not None and notification.expires <= self._clock():
+            await self._copies.paid(debt.number, silence=True, unpin=True)  # there is nothing left to silence there
+            return
         try:
             if debt.silence:
                 await self._sources.silence(notification)
@@ -197,6 +213,10 @@ class Pulling:
             await self._copies.paid(debt.number, silence=True, unpin=True)
         else:
             await self._copies.paid(debt.number, silence=debt.silence, unpin=debt.unpin)
+
+
+def _unheard(limit: str, who: str) -> None:
+    """Where nobody counts."""
 
 
 def _earliest(*times: int | None) -> int | None:

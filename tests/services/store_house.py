@@ -17,6 +17,7 @@ from forwarder.storage.copies import StoredCopies
 from forwarder.storage.database import Database
 from forwarder.storage.message_schema import SCHEMA
 from forwarder.storage.messages import StoredMessages
+from forwarder.storage.quotas import Quotas
 from forwarder.wire import msoap, msrap
 from forwarder.wire.rnaqp import Authenticate
 
@@ -70,7 +71,7 @@ class StoreHouse:
         self.accounts, self.addresses = Accounts(), Addresses()
         self.database = Database(folder / "state.db", SCHEMA)
         self.messages = StoredMessages(self.database, folder / "bodies", lambda: float(self.now))
-        self.copies = StoredCopies(self.messages, RULES.quota)
+        self.copies = StoredCopies(self.messages, Quotas(RULES.quota))
         self.source: BodySize | Exception = BodySize(None, None, None)
         self.ask: Callable[[Notification], Awaitable[BodySize]] = self._scripted
         self.looks = 0

@@ -10,7 +10,9 @@ import pytest
 import trio
 
 from forwarder.model import Mailbox, Peer, parse_mailbox
+from forwarder.ports import Copy
 from forwarder.storage.bodies import Upload
+from forwarder.store.letters import letter
 from forwarder.wire import msoap
 from forwarder.wire.msoap import (
     Cancel,
@@ -26,6 +28,7 @@ from forwarder.wire.msoap import (
     Track,
     Tracked,
 )
+from forwarder.wire.msrap import QuerySize
 from forwarder.wire.notification import decode_notification
 from forwarder.wire.rnaqp import Authenticate
 
@@ -165,6 +168,27 @@ async def test_a_submission_repeated_after_a_lost_answer_gets_the_first_keys(hou
     assert await house.submit(b"x", str(BRIAN)) == first
     assert await house.submit(b"x", str(BOB)) != first
     assert await house.submit(b"y", str(BRIAN)) != first
+
+
+async def test_an_account_named_like_an_address_has_no_hold_on_its_copies(house: StoreHouse) -> None:
+    """Though it holds the key of one: its reader may have given it away."""
+    name = str(BRIAN)
+    house.accounts.on[name] = frozenset({"originate"})
+    upload = house.copies.upload()
+    await upload.write(b"x")
+    made = letter(name, 1, upload.sha256, None, house.now + DAY)
+    await house.copies.keep(
+        upload,
+        Copy(
+            *("store.example", b"k" * 16, b"source", BRIAN, name, (BOB,), (), False, "after_copy", False),
+            *(made, house.now + DAY),
+        ),
+    )
+    ((due,), _) = await house.messages.due(1, ())
+    talk = await house.originator(name)
+    for command in (Track(due.identifier), Cancel(due.identifier)):
+        assert (await talk.say(command)).status.name == "errornotpermitted"
+    assert (await house.reader().say(QuerySize(due.identifier))).status.name == "noerror"
 
 
 async def test_track_and_cancel_are_for_the_accounts_own_keys(house: StoreHouse) -> None:

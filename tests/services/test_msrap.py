@@ -240,6 +240,15 @@ async def test_what_its_sender_took_back_is_taken_back_here(house: StoreHouse) -
     assert await house.reader().say(QuerySize(key)) == NONE
 
 
+async def test_a_forwarder_that_pulls_from_us_hears_of_the_withdrawal_by_its_look(house: StoreHouse) -> None:
+    """It asks by QuerySize whether its own copy may still be served: a chain of copies is taken back as one."""
+    (key,) = await copied(house)
+    house.source = Gone()
+    assert await house.reader().say(QuerySize(key)) == NONE
+    assert await house.reader().say(Silence(key)) == NONE
+    assert await house.reader().say(UnPin(key)) == NONE
+
+
 async def test_a_source_that_cannot_be_reached_keeps_nobody_from_our_copy(house: StoreHouse) -> None:
     (key,) = await copied(house)
     house.source = PeerError("down")

@@ -16,6 +16,7 @@ from forwarder.net.sources import StoreSources
 from forwarder.ports import Agent, PullOrder, ServiceName, UserRecord
 from forwarder.storage.copies import StoredCopies
 from forwarder.storage.messages import StoredMessages
+from forwarder.storage.quotas import Quotas
 from forwarder.store.letters import addressed
 from forwarder.store.pulling import Pulling
 from forwarder.testing import MemoryLog
@@ -57,7 +58,7 @@ class Watched(StoredCopies):
     """Says when a source was told what it was owed."""
 
     def __init__(self, messages: StoredMessages) -> None:
-        super().__init__(messages, 1 << 30)
+        super().__init__(messages, Quotas(1 << 30))
         self._tell, self.told = trio.open_memory_channel[None](9)
 
     async def paid(self, number: int, *, silence: bool, unpin: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,13 @@ import pytest
 import trio
 
 from forwarder.model import Mailbox, Outcome, parse_mailbox
-from forwarder.ports import Child, Copy, Verdict
+from forwarder.ports import Child, Copy, Full, Verdict
 from forwarder.storage.copies import StoredCopies
 from forwarder.storage.database import Database, Migration
 from forwarder.storage.message_rows import Envelope, OverLimit, OverQuota, Submitted
 from forwarder.storage.message_schema import SCHEMA
 from forwarder.storage.messages import StoredMessages
+from forwarder.storage.quotas import Quotas
 from forwarder.storage.sweeping import Sweeping
 from forwarder.store.letters import letter
 from forwarder.store.machine import Read, Told
@@ -41,8 +43,8 @@ class House:
         await self._nursery.start(self.database.run)
         self.messages = StoredMessages(self.database, self.folder / "bodies", lambda: float(self.now))
         await self.messages.open()
-        self.copies = StoredCopies(self.messages, 10_000)
-        self.sweeping = Sweeping(self.database, self.messages.bodies, lambda: float(self.now))
+        self.copies = StoredCopies(self.messages, Quotas(10_000, 6_000, 3_000))
+        self.sweeping = Sweeping(self.database, self.messages.bodies, lambda: float(self.now), self.messages.tell)
 
     async def restart(self) -> None:
         await self.database.close()
@@ -406,11 +408,121 @@ async def test_what_the_source_is_owed_and_when(
     assert await _owed(house) == after_readers
 
 
-async def test_nothing_is_unpinned_at_the_source_because_time_ran_out_here(house: House) -> None:
-    await house.copy(shared=True, expires=house.now + 1000)
+@pytest.mark.parametrize(
+    ("unpin", "shared", "owed"),
+    [
+        ("after_copy", False, [(True, True)]),  # since the copy was kept, and it is owed still
+        ("after_readers", False, [(True, True)]),
+        ("after_copy", True, []),
+        ("after_readers", True, []),
+    ],
+)
+async def test_a_copy_whose_time_ends_leaves_no_pin_at_its_source_but_one_that_others_hold_too(
+    house: House, unpin: str, shared: bool, owed: list[tuple[bool, bool]]
+) -> None:
+    """Our un-pin of a shared key would rob the others, and nobody of ours has said that he is done with it."""
+    await house.copy(unpin=unpin, shared=shared, expires=house.now + 1000)
+    house.now += 1001
+    news = house.copies.news()
+    await house.sweeping.sweep()
+    assert news.is_set(), "who pays the debts is told"
+    await house.restart()
+    assert await _owed(house) == owed
+    house.now += 31 * DAY
+    await house.sweeping.sweep()
+    assert await _owed(house) == owed, "what is owed outlives the copy's rows"
+
+
+async def test_a_group_whose_time_ends_with_one_who_has_not_read_leaves_no_pin_either(house: House) -> None:
+    bobs, _ = await house.copy(expires=house.now + 1000)
+    ((owed,), _) = await house.copies.owed(9)
+    await house.copies.paid(owed.number, silence=True, unpin=False)
+    await house.messages.unpin(bobs, None)
     house.now += 1001
     await house.sweeping.sweep()
+    assert await _owed(house) == [(False, True)]
+
+
+async def test_a_source_that_knows_of_nothing_is_owed_nothing(house: House) -> None:
+    await house.copy()
+    await house.messages.withdraw(1)
     assert await _owed(house) == []
+
+
+async def test_copies_of_an_older_version_leave_their_sources_alone_when_their_time_ends(house: House) -> None:
+    """Whether others hold the key as well was not written then."""
+    await house.database.close()
+    (house.folder / "state.db").unlink()
+    house.schema = [step for step in SCHEMA if step.name != "messages-2"]
+    await house.start()
+    await house.database.commit(_copy_of_before, point="test")
+    house.schema = SCHEMA
+    await house.restart()
+    assert await house.copies.full(BRIAN, "store.example", "toby", 9_990) == "quota"
+    assert not await house.messages.cancel(b"k" * 16, str(BRIAN))
+    house.now += 2 * DAY
+    await house.sweeping.sweep()
+    assert await _owed(house) == []
+
+
+def _copy_of_before(c: apsw.Connection) -> None:
+    c.execute(
+        """INSERT INTO message (account, file, size, sha256, headers, summary, letter, made, expires)
+        VALUES ('brian@pobox.example', 'x', 100, x'00', 0, x'', x'', 0, 1800086400);
+        INSERT INTO message_key (lookup, identifier, message, told, life, read, failures, follow)
+        VALUES (?, ?, 1, 0, 0, 0, 0, 1);
+        INSERT INTO source (message, notification, address, silence, unpin, held, since)
+        VALUES (1, x'00', 'brian@pobox.example', 0, 0, 1, 0)""",
+        (hashlib.sha256(b"k" * 16).digest()[:16], b"k" * 16),
+    )
+
+
+@pytest.mark.parametrize(
+    ("store", "sender", "size", "limit"),
+    [
+        ("store.example", "toby", 600, None),
+        ("store.example", "toby", 601, "quota_per_sender"),
+        ("store.example", "vera", 3_600, None),
+        ("store.example", "vera", 3_601, "quota_per_store"),
+        ("store.exampl", "e toby", 7_600, None),  # a first message of another origin is let in as it is
+        ("other.example", "toby", 7_600, None),
+        ("other.example", "toby", 7_601, "quota"),
+    ],
+)
+async def test_copies_have_quotas_of_their_address_its_store_and_its_sender(
+    house: House, store: str, sender: str, size: int, limit: str | None
+) -> None:
+    """10,000 octets in all, 6,000 of one store, 3,000 of one sender there."""
+    await house.copy(body=b"x" * 2_400, sender="toby")
+    assert await house.copies.full(BRIAN, store, sender, size) == limit
+    order: dict[str, Any] = {"store": store, "sender": sender, "key": b"o" * 16, "body": b"y" * size}
+    if limit is None:
+        await house.copy(**order)
+        return
+    with pytest.raises(Full, match=f"over the limit {limit}$"):
+        await house.copy(**order)
+    assert len(house.files) == 1
+    assert await house.copies.full(FREDA, store, sender, size) is None, "another address has its own"
+
+
+async def test_what_is_freed_gives_room_to_its_origin(house: House) -> None:
+    keys = await house.copy(body=b"x" * 2_900, sender="toby")
+    assert await house.copies.full(BRIAN, "store.example", "toby", 200) == "quota_per_sender"
+    for key in keys:
+        await house.messages.unpin(key, None)
+    assert await house.copies.full(BRIAN, "store.example", "toby", 200) is None
+
+
+async def test_copies_belong_to_their_address_and_to_no_account_that_is_named_like_it(house: House) -> None:
+    keys = await house.copy(body=b"x" * 2_400)
+    for key in keys:
+        assert await house.messages.track(key, str(BRIAN)) is None
+        assert not await house.messages.cancel(key, str(BRIAN))
+        assert await house.opens(key)
+    assert await house.messages.room(str(BRIAN)) == 0
+    (own,) = (await house.submit(BOB, account=str(BRIAN), body=b"y" * 9_000, per_day=1)).keys
+    assert await house.messages.cancel(own, str(BRIAN)), "its own messages are its own"
+    assert await house.copies.full(BRIAN, "other.example", "vera", 7_600) is None, "nor do they take room of the other"
 
 
 async def test_an_unpin_that_falls_due_while_the_silence_is_paid_is_not_lost(house: House) -> None:

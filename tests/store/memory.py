@@ -210,6 +210,7 @@ class MemoryCopies:
         self.debts: dict[int, Debt] = {}
         self.ours: dict[bytes, Mailbox] = {}
         self.pulls: list[tuple[Mailbox, bytes]] = []
+        self.limit: str | None = None
         self._news = trio.Event()
 
     def news(self) -> trio.Event:
@@ -230,6 +231,9 @@ class MemoryCopies:
 
     async def alike(self, address: Mailbox, sha256: bytes, seconds: int) -> int:
         return self.pulls.count((address, sha256))
+
+    async def full(self, address: Mailbox, store: str, sender: str, size: int) -> str | None:
+        return self.limit
 
     async def keep(self, upload: object, copy: Copy) -> None:
         assert isinstance(upload, MemoryUpload)

@@ -11,7 +11,7 @@ from trio.testing import MockClock
 
 from forwarder.model import ContentDigest, Hop, Notification, Origin, Outcome, ServiceLocation, parse_mailbox
 from forwarder.plugin import PeerError
-from forwarder.ports import BodySize, Gone, NoService, PullOrder
+from forwarder.ports import BodySize, Full, Gone, NoService, PullOrder
 from forwarder.store.pulling import Pulling
 from forwarder.wire.notification import decode_notification, encode_notification
 
@@ -118,6 +118,20 @@ async def test_too_big_is_refused_and_remembered(
     assert (world.asked, world.copies.kept) == (asked, [])
 
 
+async def test_where_there_is_no_room_nothing_is_fetched_and_the_limit_is_named(
+    autojump_clock: MockClock, world: World
+) -> None:
+    struck: list[tuple[str, str]] = []
+    world.pulling.struck = lambda limit, who: struck.append((limit, who))
+    world.copies.limit = "quota_per_sender"
+    with pytest.raises(Full, match="over the limit quota_per_sender"):
+        await world.pulling.pull(make_order())
+    assert (world.asked, struck) == (["look"], [("quota_per_sender", str(PRESS))])
+    world.copies.limit = None
+    assert await world.pulling.pull(make_order()) == Outcome(0), "and later there is room"
+    assert world.copies.kept[0][0].sender == "toby"
+
+
 async def test_octets_that_are_not_those_promised_are_not_kept(autojump_clock: MockClock, world: World) -> None:
     digest = ContentDigest(1, bytes(32))
     for notification in (make_notification(size=1), make_notification(digest=digest)):
@@ -218,6 +232,18 @@ async def test_debts_are_tried_again_with_back_off_and_given_up_after_7_days(
     times = [round(at) for at, name in world.sources.asked if name == "silence"]
     assert times == [0, 30, 90, 210]
     await trio.sleep(30 * DAY)
+    assert world.copies.debts == {}
+
+
+async def test_a_source_whose_own_time_has_ended_is_not_asked(
+    autojump_clock: MockClock, nursery: trio.Nursery, world: World
+) -> None:
+    nursery.start_soon(world.pulling.run)
+    await world.pulling.pull(make_order(make_notification(expires=int(START) + DAY)))
+    await trio.sleep(2 * DAY)
+    world.copies.read_by_all(1)
+    await trio.sleep(1)
+    assert world.asked == ["look", "body", "silence"]
     assert world.copies.debts == {}
 
 
