@@ -12,11 +12,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Generic, Literal, Protocol
+from typing import Any, Generic, Literal, NamedTuple, Protocol
 
 import trio
 
-from forwarder.model import Mailbox, Notification, Outcome
+from forwarder.model import Mailbox, Notification, Outcome, Peer
 from forwarder.plugin import O, Ports, hookspec
 
 # -- doors
@@ -38,8 +38,8 @@ class Answer:
 Look = Callable[[Mailbox], Awaitable[Answer]]
 """The route look-up that `why` shows; nothing is sent. Raises PeerError where we do not know (a broken file)."""
 
-Verify = Callable[[str, str], Awaitable[bool]]
-"""Whether this account with this password may originate. Raises PeerError where we do not know."""
+Verify = Callable[[str, str, str], Awaitable[bool]]
+"""Whether this account with this password may originate, who asks from this address. Raises PeerError: not known."""
 
 
 class Spool(Protocol):
@@ -115,6 +115,68 @@ class Failures(Protocol):
 
     async def wait(self) -> None:
         """Until something may have become due."""
+        ...
+
+
+class Gone(Exception):  # an answer, not a fault
+    """errornosuchmessage: dealt with, withdrawn, expired or never there."""
+
+
+class Item(NamedTuple):
+    """What waits for a reader: a notification in the inbox of `mailbox` (option 1), or on its list here (option 5).
+
+    mailbox: the address it waits at, folded. position: opaque, the reader's own.
+    """
+
+    mailbox: Mailbox
+    notification: Notification
+    position: bytes
+
+
+class Reader(Protocol):
+    """RNAQP and MSRAP in process, for one account that has logged in, at all its mailboxes or the one it named.
+
+    (store, key, mailbox) of what waits is unique. Nothing here changes what waits but `done`.
+    """
+
+    @property
+    def account(self) -> str:
+        """Who logged in."""
+        ...
+
+    async def waiting(self) -> Sequence[Item]:
+        """A snapshot, the oldest first; what this account may read by the files as they are now."""
+        ...
+
+    async def size(self, item: Item, /) -> int:
+        """Exact octets of the message; marks nothing as read. Raises Gone, PeerError."""
+        ...
+
+    async def head(self, item: Item, /) -> bytes:
+        """The header section with its empty line. Shows as "read" at the sender. Raises Gone, PeerError."""
+        ...
+
+    def body(self, item: Item, /) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """The whole message in slices. Raises Gone, PeerError, before the first slice or between two."""
+        ...
+
+    async def done(self, items: Sequence[Item], gone: Sequence[Item] = (), /) -> None:
+        """One COMMIT: all cleared (in a role for everybody); an un-pin of each of `items` is owed, durably.
+
+        gone: their stores said errornosuchmessage, nothing is owed. Raises PeerError where there was no COMMIT.
+        """
+        ...
+
+
+class Login(Protocol):
+    """Who reads. A password that may not come in clear is never asked for, so `clear` is looked at first."""
+
+    def clear(self, peer: Peer, /) -> bool:
+        """Whether a password may come from this peer on the transport it uses now (protocol 7.18)."""
+        ...
+
+    async def __call__(self, user: str, password: str, peer: Peer, /) -> Reader | None:
+        """user: `account` or `account/mailbox`, as typed. None: refused, whatever the reason. PeerError: not now."""
         ...
 
 
@@ -204,6 +266,7 @@ class ServicePorts(Ports):
 
     look: Look = field(kw_only=True)
     verify: Verify = field(kw_only=True)
+    login: Login = field(kw_only=True)
     spool: Callable[[], Spool] = field(kw_only=True)
     submit: Submit = field(kw_only=True)
     failures: Failures = field(kw_only=True)

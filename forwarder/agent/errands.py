@@ -1,4 +1,4 @@
-"""Debts that take a task: pulls (options 4 and 5) and plugins' Work. At least once, with back-off, across restarts.
+"""Debts that take a task: pulls (options 4 and 5), plugins' Work, un-pins that our readers gave. At least once, with back-off, across restarts.
 
 A Work's time is in its row, that of another try it asked for too: it is not before it, and once due, once in a process.
 """
@@ -58,6 +58,7 @@ class Errands:
         self._limiter = trio.CapacityLimiter(PULLS_AT_ONCE)
         self.perform: Perform | None = None
         self.pulled: Callable[[Mailbox, int], None] = _unheard
+        self.unpin: Callable[[Notification], Awaitable[None]] = _no_store
         self.waiting = 0
 
     def at_tick(self, call: Callable[[], None]) -> None:
@@ -105,7 +106,7 @@ class Errands:
     async def _attempts(self, debt: Debt, notification: Notification, ended: Ended) -> None:
         """Until it is done, refused, or has failed for `[retry] give_up` since it was due."""
         state = json.loads(debt.state)
-        attempt = self._pull if debt.kind == "pull" else self._work
+        attempt = {"pull": self._pull, "unpin": self._unpin}.get(debt.kind, self._work)
         tries = 0
         try:
             while True:
@@ -165,6 +166,13 @@ class Errands:
         self.pulled(order.address, debt.accepted)
         return outcome, 0.0
 
+    async def _unpin(self, debt: Debt, notification: Notification, state: Any) -> tuple[Outcome, float]:
+        try:
+            await self.unpin(notification)
+        except Gone:  # by another, or withdrawn: as good as done
+            return Outcome(DUPLICATE), 0.0
+        return Outcome(ACCEPTED), 0.0
+
     async def _work(self, debt: Debt, notification: Notification, state: Any) -> tuple[Outcome, float]:
         route = await self._addresses.entry(debt.entry)
         if route is None:
@@ -210,6 +218,10 @@ class Errands:
 
 def _unheard(address: Mailbox, accepted: int) -> None:
     """Until somebody listens."""
+
+
+async def _no_store(notification: Notification) -> None:
+    raise PeerError("the stores of others were not wired to the errands")
 
 
 def _pack(**state: Any) -> bytes:

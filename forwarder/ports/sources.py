@@ -6,11 +6,10 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from typing import NamedTuple, Protocol
 
+from forwarder.bridges import Gone
 from forwarder.model import ContentDigest, Notification
 
-
-class Gone(Exception):  # an answer, not a fault
-    """errornosuchmessage: dealt with, withdrawn, expired or never there."""
+__all__ = ["BodySize", "Gone", "Sources"]
 
 
 class BodySize(NamedTuple):

@@ -169,12 +169,16 @@ class Inbox:
             self._was_read(poll.account, changed, peeks=True)
 
     async def clear(self, entries: Sequence[str], cursors: Sequence[bytes]) -> None:
-        numbers = [_number(cursor) for cursor in cursors]
+        self.cleared(await self._database.commit(lambda c: self.clearing(c, entries, cursors), point="inbox.clear"))
 
-        def clear(connection: apsw.Connection) -> list[Origin]:
-            return _clear(connection, frozenset(entries), numbers)
+    def clearing(
+        self, connection: apsw.Connection, entries: Sequence[str], cursors: Sequence[bytes]
+    ) -> Sequence[Origin]:
+        """Within a commit of the caller's, who hands what it returned to `cleared` afterwards."""
+        return _clear(connection, frozenset(entries), [_number(cursor) for cursor in cursors])
 
-        self._caps.dealt_with(await self._database.commit(clear, point="inbox.clear"))
+    def cleared(self, origins: Sequence[Origin]) -> None:
+        self._caps.dealt_with(origins)
 
     async def retrieve_and_clear(
         self, account: str, entries: Sequence[str], limit: int, octets: int

@@ -57,6 +57,7 @@ class Fresh(NamedTuple):
     root: int | None = None
     bond: int | None = None
     depth: int = 0
+    follow: bool = True
 
 
 _COLUMNS = """k.number, k.identifier, k.message, k.root, k.bond, k.recipient, k.original, k.reader, k.public, k.depth,
@@ -119,12 +120,13 @@ def mint(c: apsw.Connection, fresh: Fresh, now: int) -> tuple[int, bytes]:
     c.execute(
         """INSERT INTO message_key (lookup, identifier, message, root, bond, recipient, folded, original, rna, agent,
         token, reader, public, depth, told, life, read, due, failures, lastcode, follow)
-        VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,0,NULL,1)""",
+        VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,0,NULL,?)""",
         (
             *(lookup(key), key, fresh.message, fresh.root, fresh.bond),
             *(text(to), text(to.folded) if to else None, text(fresh.original)),
             *(fresh.rna, fresh.rna or (to.domain if to else None), fresh.token, fresh.reader, int(fresh.public)),
             *(fresh.depth, int(Told.unprocessed), int(Life.live), int(Read.unread), now if to else None),
+            int(fresh.follow),
         ),
     )
     return c.last_insert_rowid(), key

@@ -22,6 +22,8 @@ from forwarder.storage.database import Database, Migration
 
 MEMORY_OCTETS = 64 * 1024
 """Of names and values that one strategy may remember for one entry."""
+UNPIN = "unpin"
+"""A debt of this kind is an un-pin that a reader of ours has given: no notification was taken with it."""
 FORGET_ROWS = 1_000
 """Debts dropped in one transaction."""
 
@@ -83,18 +85,19 @@ class Ledger:
         self._last = await self._database.read(last)
 
     def accept_soon(self, debts: Sequence[Debt], done: Callable[[Sequence[int] | Exception], None]) -> None:
-        def accept(connection: apsw.Connection) -> Sequence[int]:
-            first = self._last + 1
-            self._last += len(debts)
-            rows = (
-                (number, d.kind, d.entry, *d.recipient, d.store, d.key, d.octets, d.accepted, d.state, int(d.open))
-                for number, d in enumerate(debts, first)
-            )
-            connection.executemany("INSERT INTO debts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
-            return range(first, first + len(debts))
-
         self._ride()
-        self._database.commit_soon(accept, done, point="ledger.accept")
+        self._database.commit_soon(lambda c: self.accept(c, debts), done, point="ledger.accept")
+
+    def accept(self, connection: apsw.Connection, debts: Sequence[Debt]) -> Sequence[int]:
+        """Their numbers. Within a commit of the caller's."""
+        first = self._last + 1
+        self._last += len(debts)
+        rows = (
+            (number, d.kind, d.entry, *d.recipient, d.store, d.key, d.octets, d.accepted, d.state, int(d.open))
+            for number, d in enumerate(debts, first)
+        )
+        connection.executemany("INSERT INTO debts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+        return range(first, first + len(debts))
 
     def settle_soon(self, number: int, state: bytes, *, closed: bool) -> None:
         self._settled[number] = _Settled(state, closed)
@@ -144,7 +147,7 @@ class Ledger:
     async def sights(self, since: int) -> Sequence[Sight]:
         sql = (
             "SELECT store, key, localpart, domain, accepted, number FROM debts WHERE accepted >= ?"
-            " ORDER BY accepted, number"
+            " AND kind <> 'unpin' ORDER BY accepted, number"
         )
 
         def read(connection: apsw.Connection) -> Sequence[Sight]:

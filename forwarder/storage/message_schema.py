@@ -120,4 +120,21 @@ SCHEMA = (
         ALTER TABLE source ADD COLUMN shared INTEGER NOT NULL DEFAULT 1;
         """,
     ),
+    Migration(
+        "returns-1",
+        """
+        CREATE TABLE returned (
+            key INTEGER PRIMARY KEY,
+            once BLOB NOT NULL UNIQUE,
+            sender TEXT NOT NULL,
+            at INTEGER NOT NULL,
+            quiet_until INTEGER NOT NULL,
+            ended INTEGER,
+            code INTEGER,
+            reported INTEGER NOT NULL
+        );
+        CREATE INDEX returned_due ON returned (quiet_until) WHERE ended IS NOT NULL AND reported = 0;
+        CREATE INDEX returned_at ON returned (at);
+        """,
+    ),
 )

@@ -8,9 +8,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import apsw
 import structlog
@@ -18,7 +18,7 @@ import trio
 
 from forwarder.model import handle
 from forwarder.ports import Child, Clock, Due, Verdict
-from forwarder.storage import keys, listing, message_rows
+from forwarder.storage import keys, listing, message_rows, return_rows
 from forwarder.storage.bodies import Bodies, Upload
 from forwarder.storage.database import Database
 from forwarder.storage.keys import Fresh, Held
@@ -27,6 +27,8 @@ from forwarder.storage.sweeping import GRACE
 from forwarder.store.lists import Page
 from forwarder.store.machine import Delivery, Event, Life, Read, State, fold, may_hand_on, step
 from forwarder.store.views import Range
+
+T = TypeVar("T")
 
 log = structlog.get_logger("forwarder.store")
 
@@ -87,10 +89,7 @@ class StoredMessages:
 
         Raises OverQuota, OverLimit, OSError; then nothing is kept.
         """
-        now = self.stamp()
-        kept = False
-
-        def job(c: apsw.Connection) -> tuple[Submitted, bool]:
+        def job(c: apsw.Connection, now: int) -> tuple[Submitted, bool]:
             if first := message_rows.first_keys(c, envelope.fingerprint, now):
                 return first, False
             if message_rows.taken(c, envelope.account) + upload.size > envelope.quota:
@@ -103,20 +102,23 @@ class StoredMessages:
             made = tuple(keys.mint(c, Fresh(message, recipient), now)[1] for recipient in envelope.recipients)
             return Submitted(made, listing.publish(c, message, envelope.lists, now)), True
 
+        return await self.land(upload, job, point="submitted")
+
+    async def land(self, upload: Upload, job: Callable[[apsw.Connection, int], tuple[T, bool]], *, point: str) -> T:
+        """The body durable, then `job` committed; unless that says that it keeps it, nothing stays of it."""
+        now = self.stamp()
+        kept = False
         try:
             with trio.CancelScope(shield=True):  # it ends soon; half of it would be an orphan or a lost answer
                 await self.bodies.land(upload)
-                submitted, kept = await self.database.commit(job, point="submitted")
-        except apsw.IOError:  # a sync that failed: its row may be in the log, and found at the next start
-            kept = True
-            raise
+                made, kept = await self.database.commit(lambda c: job(c, now), point=point)
         finally:
             self.unstamp(now)
             self.bodies.landed(upload.name)
             if not kept:
                 await self.discard(upload)
         self.tell()
-        return submitted
+        return made
 
     async def discard(self, upload: Upload) -> None:
         with trio.CancelScope(shield=True):
@@ -254,10 +256,8 @@ class StoredMessages:
     async def settle(self, number: int, verdict: Verdict) -> None:
         def job(c: apsw.Connection) -> None:
             held = keys.by_number(c, number)
-            event, wait, code, jitter = verdict
-            if held and (state := step(held.state, Event(event), self.now, wait=wait, code=code, jitter=jitter)):
-                stopped = held.state.due is None  # meanwhile: its recipient left the address (`members`)
-                keys.save(c, number, state._replace(due=None) if stopped else state)
+            if held:
+                told(c, held, verdict, self.now)
 
         await self.database.commit(job, point="notified")
 
