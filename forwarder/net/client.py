@@ -31,7 +31,9 @@ Dial = Callable[[Endpoint], Awaitable[trio.abc.Stream]]
 
 
 class Client:
-    """One command at a time. Made by `connect`, ended by `aclose`. fell_back: why it speaks in clear instead of TLS."""
+    """One command at a time. Made by `connect`, ended by `aclose`. endpoint: where it is connected to.
+
+    fell_back: why it speaks in clear instead of TLS."""
 
     def __init__(self, dial: Dial, agent: Agent, protocol: Protocol, trust: Trust) -> None:
         self._dial = dial
@@ -43,6 +45,7 @@ class Client:
         self._answers = 0
         self._known = False
         self.fell_back = ""
+        self.endpoint: Endpoint
 
     @classmethod
     async def connect(cls, dial: Dial, agent: Agent, protocol: Protocol, trust: Trust = system_trust) -> Client:
@@ -129,6 +132,7 @@ class Client:
                 with trio.fail_after(CONNECT_SECONDS):
                     stream = await self._dial(endpoint)
                 self._stream = await secured_stream(stream, self._trust, self.agent.name) if tls else stream
+                self.endpoint = endpoint
                 self.fell_back = wrong if self.agent.tls and not tls else ""
                 return
             except trio.TooSlowError:

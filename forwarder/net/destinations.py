@@ -5,6 +5,7 @@ not become a flood at somebody who never asked. Sessions that last are not touch
 
 * `RATE` connections a second to one address (IPv6: to a /64), `BURST` at once;
 * HALF_OPEN that are being opened in all, so that addresses which never answer do not use up our files;
+* of both, those that only a stranger's word asks for have STRANGE: who names a good host does not make its mail wait;
 * after a failed connect the endpoint rests, twice as long each time, from FIRST to LONGEST seconds. Not its address:
   whoever names a dead port there would close a living one.
 """
@@ -12,6 +13,9 @@ not become a flood at somebody who never asked. Sessions that last are not touch
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import NoReturn
 
 import trio
 
@@ -21,6 +25,7 @@ from forwarder.ports import Clock, NoService
 
 RATE, BURST = 20.0, 100.0
 HALF_OPEN = 256
+STRANGE = 0.5
 FIRST, LONGEST = 1.0, 60.0
 FREE_FAILURES = 3
 """Failures in a row before an endpoint rests: a peer that restarts is not made to wait."""
@@ -34,17 +39,34 @@ class Destinations:
         self._clock = clock
         self._struck = struck
         self._buckets = Buckets(RATE, BURST, clock)
+        self._strange = Buckets(RATE * STRANGE, BURST * STRANGE, clock)
         self._failures: OrderedDict[Endpoint, tuple[int, float]] = OrderedDict()
-        self.opening = trio.CapacityLimiter(HALF_OPEN)
+        self._opening = trio.CapacityLimiter(HALF_OPEN)
+        self._opening_strange = trio.CapacityLimiter(int(HALF_OPEN * STRANGE))
 
-    def admit(self, endpoint: Endpoint) -> None:
-        """Raises NoService "noserver": not now."""
+    @asynccontextmanager
+    async def opening(self, *, strange: bool = False) -> AsyncGenerator[None]:
+        """While it is being opened."""
+        async with AsyncExitStack() as held:
+            if strange:
+                await held.enter_async_context(self._opening_strange)
+            await held.enter_async_context(self._opening)
+            yield
+
+    def admit(self, endpoint: Endpoint, *, strange: bool = False) -> None:
+        """Raises NoService "noserver": not now. strange: nothing but a stranger's word asks for it."""
         failures, until = self._failures.get(endpoint, (0, 0.0))
         if failures and until > self._clock():
             raise NoService("noserver", f"{endpoint} rests after {failures} failures")
-        if not self._buckets.take(submitter(endpoint.address)):
-            self._struck("connections to an address", endpoint.address)
-            raise NoService("noserver", f"{endpoint}: over the limit connections to an address")
+        host = submitter(endpoint.address)
+        if strange and not self._strange.take(host):
+            self._over(endpoint, "connections to an address for strangers")
+        if not self._buckets.take(host):
+            self._over(endpoint, "connections to an address")
+
+    def _over(self, endpoint: Endpoint, limit: str) -> NoReturn:
+        self._struck(limit, endpoint.address)
+        raise NoService("noserver", f"{endpoint}: over the limit {limit}")
 
     def ended(self, endpoint: Endpoint, *, well: bool) -> None:
         failures, _ = self._failures.pop(endpoint, (0, 0.0))

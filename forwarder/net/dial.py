@@ -29,17 +29,20 @@ class Dialer:
         self._destinations = destinations
         self._exempt = exempt
 
-    async def connect(self, endpoint: Endpoint) -> trio.SocketStream:
-        """A stream that sends at once (TCP_NODELAY). Raises NoService: forbidden, or noserver within 15 s."""
+    async def connect(self, endpoint: Endpoint, *, strange: bool = False) -> trio.SocketStream:
+        """A stream that sends at once (TCP_NODELAY). Raises NoService: forbidden, or noserver within 15 s.
+
+        strange: nothing but a stranger's word asks for it.
+        """
         refusal = self._filter.refusal(endpoint)
         if refusal:
             raise NoService("forbidden", refusal)
         if self._destinations is None or self._exempt(endpoint.address):
             return await self._open(endpoint)
-        self._destinations.admit(endpoint)
+        self._destinations.admit(endpoint, strange=strange)
         well = False
         try:
-            async with self._destinations.opening:
+            async with self._destinations.opening(strange=strange):
                 stream = await self._open(endpoint)
             well = True
         except trio.Cancelled:

@@ -1,6 +1,8 @@
 """The stores that notifications name, asked by MSRAP (ports.Sources): look, fetch in slices, silence, un-pin.
 
 * At most SESSIONS to one store, idle ones closed after IDLE_SECONDS; a store of ours is asked in process.
+* A store, at an address, has *proved itself* once it had a message there that was named. Before that it is a stranger's
+  word: connections to it are counted as such (net/destinations.py), and none is kept.
 * errornosuchmessage is Gone; every other error status, and every loss, is a PeerError.
 * A peer that does not know QuerySize says so by an abort: then Retrieve(nothing) tells whether the message is there,
   and the peer is remembered for a day (5.0).
@@ -10,14 +12,16 @@
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from functools import partial
 from typing import Any
 
 import trio
 
 from forwarder.agent.limits import Strangers
-from forwarder.model import Notification, Peer, ServiceLocation
+from forwarder.model import Endpoint, Notification, Peer, ServiceLocation
 from forwarder.net.client import Client, Dial
 from forwarder.net.tls import Trust, note_fall_back, system_trust
 from forwarder.plugin import PeerError
@@ -35,6 +39,8 @@ FETCH_SECONDS = 300.0
 """... and the time it has beside."""
 STORES = 1000
 """Stores remembered at most; further ones that are not in use are forgotten first."""
+PROVED = 10_000
+"""Stores of which it is remembered that they proved themselves, those that did so last."""
 
 INNER = Peer("", inner=True)
 
@@ -51,9 +57,13 @@ class StoreSources:
         local: Service,
         trust: Trust = system_trust,
         strangers: Strangers | None = None,
+        dial_strange: Dial | None = None,
     ) -> None:
+        """dial_strange: for stores that have not proved themselves."""
         self._locator = locator
         self._dial = dial
+        self._dial_strange = dial_strange or dial
+        self._proved: OrderedDict[tuple[Place, Endpoint], None] = OrderedDict()
         self._trust = trust
         self._strangers = strangers
         self._clock = clock
@@ -95,11 +105,11 @@ class StoreSources:
 
     async def silence(self, notification: Notification) -> None:
         async with self._line(notification) as line:
-            _checked(await line.ask(msrap.Silence(notification.identifier)))
+            line.there(await line.ask(msrap.Silence(notification.identifier)))
 
     async def unpin(self, notification: Notification) -> None:
         async with self._line(notification) as line:
-            _checked(await line.ask(msrap.UnPin(notification.identifier)))
+            line.there(await line.ask(msrap.UnPin(notification.identifier)))
 
     @asynccontextmanager
     async def _body(self, notification: Notification, limit: int) -> AsyncIterator[AsyncIterator[bytes]]:
@@ -120,14 +130,23 @@ class StoreSources:
         store = self._stores.get(place) or self._remember(place)
         async with store.limiter:
             agent = await self._placed(place)
-            client = await store.take(self._dial, agent, self._trust)
+            client = await store.take(partial(self._dial_to, place), agent, self._trust)
             try:
-                yield _Line(client.ask, store)
+                yield _Line(client.ask, store, lambda: self._prove(place, client.endpoint))
             finally:
                 with trio.CancelScope(shield=True):
-                    await store.give(client)
+                    await store.give(client, keep=(place, client.endpoint) in self._proved)
                 self._used.set()
                 self._used = trio.Event()
+
+    async def _dial_to(self, place: Place, endpoint: Endpoint) -> trio.abc.Stream:
+        return await (self._dial if (place, endpoint) in self._proved else self._dial_strange)(endpoint)
+
+    def _prove(self, place: Place, endpoint: Endpoint) -> None:
+        self._proved[place, endpoint] = None
+        self._proved.move_to_end((place, endpoint))
+        if len(self._proved) > PROVED:
+            self._proved.popitem(last=False)
 
     async def _placed(self, place: Place) -> Agent:
         """Where a store is; a name that we have never found costs a look-up of those that strangers may cause."""
@@ -184,8 +203,8 @@ class _Store:
             note_fall_back(agent.name, client.fell_back)
         return client
 
-    async def give(self, client: Client) -> None:
-        if client.open:
+    async def give(self, client: Client, *, keep: bool) -> None:
+        if client.open and keep:
             self._idle.append((trio.current_time(), client))
         else:
             await client.aclose()
@@ -196,22 +215,31 @@ class _Store:
 
 
 class _Line:
-    """One conversation with a store, over a socket or in process."""
+    """One conversation with a store, over a socket or in process. had_it is called when the message named was there."""
 
-    def __init__(self, ask: Callable[[Any], Awaitable[Any]], store: _Store) -> None:
+    def __init__(
+        self, ask: Callable[[Any], Awaitable[Any]], store: _Store, had_it: Callable[[], None] = lambda: None
+    ) -> None:
         self.ask = ask
         self._store = store
+        self._had_it = had_it
+
+    def there(self, response: Any) -> Any:
+        """The response's data. Raises Gone, PeerError."""
+        data = _checked(response)
+        self._had_it()
+        return data
 
     async def look(self, key: bytes) -> BodySize:
         if not self._store.legacy:
             response = await self.ask(msrap.QuerySize(key))
             if not _unknown_arm(response):
-                size = _checked(response)
+                size = self.there(response)
                 if not isinstance(size, msrap.Size):
                     raise PeerError("the answer is to another question")
                 return BodySize(size.size, size.digest, size.expires)
             self._store.is_legacy()
-        _checked(await self.ask(msrap.Retrieve(key, msrap.View.nothing, 0, 0)))
+        self.there(await self.ask(msrap.Retrieve(key, msrap.View.nothing, 0, 0)))
         return BodySize(None, None, None)
 
     async def octets(
@@ -238,7 +266,7 @@ class _Line:
             response = await self.ask(command)
         except PeerError:  # the session is over; the next `ask` opens another and goes on where this one ended
             response = await self.ask(command)
-        got = _checked(response)
+        got = self.there(response)
         if not isinstance(got, msrap.Retrieved):
             raise PeerError("the answer is to another question")
         return got

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from functools import partial
 
 import pytest
 import trio
@@ -25,9 +26,9 @@ class Clock:
         return self.now
 
 
-def admitted(destinations: Destinations, endpoint: Endpoint) -> bool:
+def admitted(destinations: Destinations, endpoint: Endpoint, *, strange: bool = False) -> bool:
     try:
-        destinations.admit(endpoint)
+        destinations.admit(endpoint, strange=strange)
     except NoService:
         return False
     return True
@@ -96,3 +97,42 @@ async def test_a_caller_that_gives_up_is_no_failure_of_the_peer(autojump_clock: 
         with trio.move_on_after(1):
             await slow.connect(Endpoint("127.0.0.1", 7101))
     assert admitted(destinations, Endpoint("127.0.0.1", 7101))
+
+
+def test_strangers_take_half_at_most_and_leave_the_rest_to_those_we_know() -> None:
+    """Who names a good host, under however many names, does not make its mail wait."""
+    clock, struck = Clock(), list[str]()
+    destinations = Destinations(clock, lambda name, who: struck.append(name))
+
+    def strange() -> bool:
+        return admitted(destinations, THERE, strange=True)
+
+    assert sum(strange() for _ in range(1000)) == BURST / 2
+    assert set(struck) == {"connections to an address for strangers"}
+    assert sum(admitted(destinations, THERE) for _ in range(1000)) == BURST / 2
+    for _ in range(10):
+        clock.now += 1
+        assert sum(strange() for _ in range(1000)) == 10
+        assert sum(admitted(destinations, THERE) for _ in range(1000)) == 10
+
+
+async def test_addresses_that_strangers_name_and_that_never_answer_leave_half_of_what_may_be_opened(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
+    class Half(Dialer):
+        async def _open(self, endpoint: Endpoint) -> trio.SocketStream:
+            if endpoint == THERE:
+                raise NoService("noserver", "it was reached")
+            await trio.sleep_forever()
+            raise AssertionError
+
+    dialer = Half(
+        AddressFilter([ipaddress.ip_network("198.51.0.0/16")], own=lambda endpoint: False), Destinations(Clock())
+    )
+    for number in range(300):
+        dead = Endpoint(f"198.51.{2 + number // 200}.{number % 200}", 7101)
+        nursery.start_soon(partial(dialer.connect, dead, strange=True))
+    await trio.testing.wait_all_tasks_blocked()
+    with trio.fail_after(1), pytest.raises(NoService, match="it was reached"):
+        await dialer.connect(THERE)
+    nursery.cancel_scope.cancel()

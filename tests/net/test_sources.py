@@ -89,6 +89,7 @@ class Net:
         self.dialled = 0
         self.open = 0
         self.most_open = 0
+        self.endpoint = Endpoint("192.0.2.1", 7102)
 
     def known(self, domain: str, service: ServiceName) -> Agent | None:
         return None
@@ -96,7 +97,7 @@ class Net:
     async def find(self, domain: str, service: ServiceName) -> Agent:
         if domain == "nowhere.example":
             raise NoService("baddomain", domain)
-        return Agent((Endpoint("192.0.2.1", 7102),), domain)
+        return Agent((self.endpoint,), domain)
 
     async def place(self, location: ServiceLocation, service: ServiceName) -> Agent:
         return await self.find(location.domain or "", service)
@@ -136,8 +137,15 @@ class World:
         self.store, self.local = Store(), Store()
         self.net = Net(nursery, self.store)
         ours: Callable[[str], bool] = lambda name: name == "pobox.example"  # noqa: E731
-        self.sources = StoreSources(self.net, self.net.dial, lambda: self.now, ours, self.local)
+        self.strange: list[Endpoint] = []
+        self.sources = StoreSources(
+            self.net, self.net.dial, lambda: self.now, ours, self.local, dial_strange=self._dial_strange
+        )
         nursery.start_soon(self.sources.run)
+
+    async def _dial_strange(self, endpoint: Endpoint) -> trio.abc.Stream:
+        self.strange.append(endpoint)
+        return await self.net.dial(endpoint)
 
     async def body(self, note: Notification = NOTE, limit: int = 1 << 30) -> bytes:
         got = bytearray()
@@ -231,6 +239,34 @@ async def test_sessions_are_kept_at_most_4_to_a_store_and_closed_when_idle(
     assert world.net.open == 0
     await world.sources.look(NOTE)
     assert world.net.dialled == SESSIONS + 1
+
+
+async def test_a_store_is_a_strangers_word_until_it_had_what_was_named(world: World) -> None:
+    """Before: counted as strange, and no session kept. Proved by a message that is there, and for that address only."""
+    world.store.gone = True
+    for dialled in (1, 2):
+        with pytest.raises(Gone):
+            await world.sources.look(NOTE)
+        assert (world.net.dialled, len(world.strange)) == (dialled, dialled)
+    world.store.gone = False
+    await world.sources.look(NOTE)
+    assert len(world.strange) == 3
+    await world.sources.look(NOTE)
+    assert world.net.dialled == 3, "the session was kept"
+    await world.sources.aclose()
+    world.store.gone = True
+    with pytest.raises(Gone):
+        await world.sources.look(NOTE)
+    assert (world.net.dialled, len(world.strange)) == (4, 3), "known"
+    await world.sources.aclose()
+    world.net.endpoint = Endpoint("192.0.2.9", 7102)
+    with pytest.raises(Gone):
+        await world.sources.look(NOTE)
+    assert world.strange[-1] == world.net.endpoint, "its name leads elsewhere now"
+    other = NOTE._replace(storeclear=ServiceLocation("mirror.example"))
+    with pytest.raises(Gone):
+        await world.sources.look(other)
+    assert len(world.strange) == 5, "another name for the same address"
 
 
 async def test_a_store_of_ours_is_asked_in_process(world: World) -> None:
