@@ -1,6 +1,7 @@
-"""Debts that take a task: pulls (options 4 and 5), plugins' Work, un-pins that our readers gave. At least once, with back-off, across restarts.
+"""Debts that take a task: pulls (options 4 and 5), plugins' Work, un-pins that our readers gave.
 
-A Work's time is in its row, that of another try it asked for too: it is not before it, and once due, once in a process.
+At least once, with back-off, across restarts. A Work's time is in its row, that of another try it asked for too: it is
+not before it, and once due, once in a process.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from forwarder.agent.item import Item
 from forwarder.agent.tick import Tick
 from forwarder.model import Mailbox, Notification, Outcome, Peer, parse_mailbox
 from forwarder.plugin import Again, Case, Log, PeerError, Plan, Pull, Work
-from forwarder.ports import Addresses, Clock, Debt, Full, Ledger, NoService, Puller, PullOrder, Strategies
+from forwarder.ports import Addresses, Clock, Debt, Gone, Full, Ledger, NoService, Puller, PullOrder, Strategies
 from forwarder.wire.outcome import ACCEPTED, DEFERRED, DUPLICATE, OVERQUOTA, REFUSED, code_class
 
 PULLS_AT_ONCE = 20
