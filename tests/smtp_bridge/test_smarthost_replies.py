@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import io
 import threading
-from collections import defaultdict
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -18,119 +14,11 @@ from forwarder_smtp_bridge import smtp_session
 from forwarder_smtp_bridge.fates import Deferred, Fate, Refused, Sent
 from forwarder_smtp_bridge.smarthost import Smarthost
 
+from .scripted_smarthost import DROP, HANG, Script, Told, smarthost_of, spool
+
 BOB, FREDA = Mailbox("bob", "isp.example"), Mailbox("freda", "isp.example")
-OFFERS = b"250-smart.example\r\n250-SIZE 1000\r\n250-8BITMIME\r\n250 SMTPUTF8"
-DROP, HANG = b"(drop)", b"(hang)"
 MESSAGE = b"Subject: x\r\n\r\n.\r\nbody\r\n"
 LATER, NEVER = Deferred, Refused
-
-
-@dataclass
-class Script:
-    """Answers by stage, the next for each time the stage is reached; then what a willing smarthost says."""
-
-    answers: dict[str, list[bytes]] = field(default_factory=lambda: defaultdict(list))
-    heard: list[str] = field(default_factory=list)
-    messages: list[bytes] = field(default_factory=list)
-    sessions: int = 0
-    open_sessions: int = 0
-    most_at_once: int = 0
-    reached: dict[str, trio.Event] = field(default_factory=lambda: defaultdict(trio.Event))
-
-    def then(self, stage: str, *answers: bytes) -> None:
-        self.answers[stage] += answers
-
-    async def serve(self, stream: trio.SocketStream) -> None:
-        self.sessions += 1
-        self.open_sessions += 1
-        self.most_at_once = max(self.most_at_once, self.open_sessions)
-        try:
-            await _Serving(self, stream).run()
-        except trio.BrokenResourceError:
-            pass
-        finally:
-            self.open_sessions -= 1
-            await trio.aclose_forcefully(stream)
-
-
-@dataclass
-class _Serving:
-    script: Script
-    stream: trio.SocketStream
-    unread: bytes = b""
-
-    async def run(self) -> None:
-        if not await self._answer("connect", b"220 smart.example ESMTP"):
-            return
-        while (line := await self._until(b"\r\n")) is not None:
-            command = line.decode()
-            self.script.heard.append(command)
-            verb = command[:4].upper()
-            usual = {"EHLO": OFFERS, "DATA": b"354 go on", "QUIT": b"221 bye"}.get(verb, b"250 2.0.0 ok")
-            stage = command if command in self.script.answers else verb
-            said = await self._answer(stage, usual)
-            if not said or verb == "QUIT":
-                return
-            if verb == "DATA" and said.startswith(b"354") and not await self._take():
-                return
-
-    async def _take(self) -> bool:
-        self.unread = b"\r\n" + self.unread
-        message = await self._until(b"\r\n.\r\n")
-        if message is None:
-            return False
-        self.script.messages.append((message + b"\r\n")[2:].replace(b"\r\n.", b"\r\n"))
-        return bool(await self._answer("dot", b"250 2.0.0 queued"))
-
-    async def _answer(self, stage: str, usual: bytes) -> bytes:
-        answers = self.script.answers.get(stage)
-        answer = answers.pop(0) if answers else usual
-        self.script.reached[stage].set()
-        if answer == HANG:
-            await self.stream.receive_some()  # until the peer has had enough
-            return b""
-        if answer == DROP:
-            return b""
-        await self.stream.send_all(answer + b"\r\n")
-        self.script.reached[f"said to {stage}"].set()
-        return answer if answer[:3] != b"421" else b""
-
-    async def _until(self, end: bytes) -> bytes | None:
-        while end not in self.unread:
-            octets = await self.stream.receive_some()
-            if not octets:
-                return None
-            self.unread += octets
-        found, _, self.unread = self.unread.partition(end)
-        return found
-
-
-class Told:
-    """The operator's log."""
-
-    def __init__(self) -> None:
-        self.events: list[tuple[str, dict[str, object]]] = []
-
-    def info(self, event: str, /, **fields: object) -> None:
-        self.events.append((event, fields))
-
-
-@asynccontextmanager
-async def smarthost_of(script: Script, told: Told | None = None) -> AsyncIterator[Smarthost]:
-    async with trio.open_nursery() as nursery:
-        listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
-        nursery.start_soon(trio.serve_listeners, script.serve, listeners)
-        smarthost = Smarthost(
-            "127.0.0.1", listeners[0].socket.getsockname()[1], name="node.example", log=told or Told()
-        )
-        with trio.fail_after(30):
-            yield smarthost
-        smarthost.close()
-        nursery.cancel_scope.cancel()
-
-
-def spool(octets: bytes) -> Callable[[], io.BytesIO]:
-    return lambda: io.BytesIO(octets)
 
 
 async def carried(smarthost: Smarthost, *to: Mailbox, message: bytes = MESSAGE) -> list[Fate]:
