@@ -18,7 +18,7 @@ from forwarder.agent.item import Item
 from forwarder.agent.tick import Tick
 from forwarder.model import Mailbox, Notification, Outcome, Peer, parse_mailbox
 from forwarder.plugin import Again, Case, Log, PeerError, Plan, Pull, Work
-from forwarder.ports import Addresses, Clock, Debt, Gone, Full, Ledger, NoService, Puller, PullOrder, Strategies
+from forwarder.ports import Addresses, Clock, Debt, Full, Gone, Ledger, NoService, Puller, PullOrder, Strategies
 from forwarder.wire.outcome import ACCEPTED, DEFERRED, DUPLICATE, OVERQUOTA, REFUSED, code_class
 
 PULLS_AT_ONCE = 20
