@@ -18,10 +18,10 @@ Domain = Annotated[str, typer.Argument(metavar="DOMAIN")]
 def add(domain: Domain, pairs: Pairs = None, config: Config = None, json: Json = False) -> int:
     """Host a domain: forwarder domain add pobox.example dns.mode=serve."""
     from forwarder.cli import changes
-    from forwarder.cli.folder import a_domain
+    from forwarder.cli.folder import a_new_domain
 
-    wanted = changes.assignments(pairs or [])
-    return _change(domain, "added", lambda editor: editor.add_domain(a_domain(domain), wanted), config, json)
+    wanted, name = changes.assignments(pairs or []), a_new_domain(domain)
+    return _change(domain, "added", lambda editor: editor.add_domain(name, wanted), config, json)
 
 
 @app.command("set")

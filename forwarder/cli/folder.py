@@ -10,6 +10,7 @@ from typing import Any
 from forwarder.cli import control
 from forwarder.cli.errors import No, Wrong
 from forwarder.config.addresses import AddressFiles
+from forwarder.config.names import hosted_domain
 from forwarder.config.settings import Settings, find_folder, load_settings
 from forwarder.model import Mailbox, Route, parse_domain, parse_mailbox
 from forwarder.plugins import Plugins, load
@@ -66,5 +67,13 @@ def a_domain(text: str) -> str:
     """Raises Wrong."""
     try:
         return parse_domain(text)
+    except ValueError as error:
+        raise Wrong(f"forwarder: {error}") from None
+
+
+def a_new_domain(text: str) -> str:
+    """One that we may host. Raises Wrong."""
+    try:
+        return hosted_domain(text)
     except ValueError as error:
         raise Wrong(f"forwarder: {error}") from None

@@ -16,6 +16,7 @@ from pydantic import Field, PlainValidator
 from forwarder.config.entries import PatternCore, Place, Specs, check_defaults, compile_entry
 from forwarder.config.globs import Glob, groups_in, substitute
 from forwarder.config.lines import ConfigError, ConfigErrors, Document
+from forwarder.config.names import hosted_domain
 from forwarder.config.settings import Limits
 from forwarder.config.tables import Address, DomainName, Many, Table, is_account_name, validate
 from forwarder.model import LOCALPART_OCTETS, Mailbox, Route, parse_domain
@@ -176,7 +177,7 @@ def domain_name(path: Path) -> str | None:
     """The domain whose file this is; None where the name is none, or not in its canonical form."""
     name = path.name.removesuffix(".toml")
     try:
-        return name if path.name.endswith(".toml") and parse_domain(name) == name else None
+        return name if path.name.endswith(".toml") and hosted_domain(name) == name else None
     except ValueError:
         return None
 

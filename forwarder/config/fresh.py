@@ -17,7 +17,7 @@ from forwarder.config.assign import BadAssignment, toml_value
 from forwarder.config.disk import FOLDER_MODE, make_folder, sync_folder, write_new
 from forwarder.config.domains import compile_domain
 from forwarder.config.lines import ConfigError, ConfigErrors, key_path, parse
-from forwarder.config.names import ACCOUNTS, ADDRESSES, DOMAINS, domain_file
+from forwarder.config.names import ACCOUNTS, ADDRESSES, DOMAINS, domain_file, hosted_domain
 from forwarder.config.settings import FILE, Limits, Settings
 from forwarder.config.tables import validate
 from forwarder.model import parse_domain
@@ -142,7 +142,7 @@ def write_fresh(folder: Path, name: str, domain: str, sets: Sequence[str] = ()) 
     What to be wary of (few free inodes) is returned. Raises ValueError for a name or domain that is none, ConfigErrors,
     BadAssignment, OSError; a folder that has contents is left alone.
     """
-    name, domain = parse_domain(name), parse_domain(domain)
+    name, domain = parse_domain(name), hosted_domain(domain)
     node = with_sets(NODE.format(name=name, domain=domain), sets)
     document = parse(node, FILE)
     validate(Settings, document.data, document)

@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
-from forwarder.model import LOCALPART_OCTETS, Mailbox, fold_localpart
+from forwarder.model import LOCALPART_OCTETS, Mailbox, fold_localpart, parse_domain
 
 ADDRESSES = "addresses"
 DOMAINS = "domains"
@@ -49,6 +49,16 @@ def address_file(folder: Path, mailbox: Mailbox) -> Path | None:
     """Where the file of a mailbox is, if it can have one."""
     name = file_name(mailbox.localpart)
     return folder / ADDRESSES / mailbox.domain / name if name else None
+
+
+def hosted_domain(text: str) -> str:
+    """A domain that may be ours, as `parse_domain` gives it. Raises ValueError, for an IP address too: no SRV record
+    can lead to it, and `[network] literals` is about the stores of others.
+    """
+    name = parse_domain(text)
+    if name.rpartition(".")[2].isdigit():
+        raise ValueError(f"{text!r} is an address, not a domain: mail for it could not be found by anybody")
+    return name
 
 
 def domain_file(folder: Path, domain: str) -> Path:

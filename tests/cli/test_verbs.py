@@ -190,6 +190,16 @@ def test_on_a_terminal_a_password_is_asked_twice(run: Any, folder: Path, monkeyp
     assert run("account", "add", "bob", "--may", "read").code == 0
 
 
+def test_an_address_is_no_domain_to_host(run: Any, folder: Path) -> None:
+    """Nobody could find its mail; a file of that name, made by hand, hosts nothing and is reported."""
+    assert "'127.0.0.1' is an address, not a domain" in run("domain", "add", "127.0.0.1").err
+    made = folder / "domains" / "127.0.0.1.toml"
+    assert not made.exists()
+    made.write_text("")
+    assert "127.0.0.1.toml" in run("check").err
+    assert [row["domain"] for row in run("domain", "list", "--json").json] == ["pobox.example"]
+
+
 def test_domains(run: Any, folder: Path) -> None:
     assert run("domain", "add", "Isp.Example", "tag=-", "dns.mode=off").code == 0
     assert run("domain", "add", "isp.example").code == 1
