@@ -10,7 +10,7 @@ import trio.testing
 
 from forwarder.model import Outcome, Route, parse_mailbox
 from forwarder.plugin import Again, Case, Decline, Deposit, PeerError, Plan, Resend, Strategy, Work
-from forwarder.ports import Arrival
+from forwarder.ports import Arrival, Full
 
 from .conftest import MAKERS
 from .test_courier import settled, turned
@@ -257,6 +257,30 @@ async def test_a_pull_that_was_refused_is_refused_to_the_repeat_after_a_restart_
     await settled()
     again.dispatcher._repeats.recall(await world.disk.sights(0))
     assert await again.code(notification("desk@pobox.example")) == 49
+
+
+async def test_a_pull_that_finds_no_room_is_tried_for_a_week_and_then_refused_by_the_name_of_the_limit(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    class NoRoom(Disk):
+        pulls = 0
+
+        async def pull(self, order):  # type: ignore[no-untyped-def]
+            self.pulls += 1
+            raise Full("quota_per_sender")
+
+    disk = NoRoom(None)  # type: ignore[arg-type]
+    world = build(nursery, dict(MAKERS), disk=disk)
+    world.book.put(route("desk@pobox.example", "pull", to="a@one.example"))
+    assert await world.code(notification("desk@pobox.example")) == 0
+    for _ in range(9):
+        await turned(world, DAY)
+    assert disk.pulls > 7
+    assert not world.disk.debts[1].open
+    ((told,), _) = await world.notify(notification("desk@pobox.example"))
+    assert (told.code, told.text) == (49, "over the limit quota_per_sender")
+    put_off = [facts for event, facts in world.log.events if event == "errand put off"]
+    assert put_off[0]["error"] == "over the limit quota_per_sender"
 
 
 async def test_a_repeat_while_the_disk_cannot_be_read_is_answered_later(world: World) -> None:

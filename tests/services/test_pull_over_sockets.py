@@ -6,6 +6,7 @@ import resource
 import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -17,11 +18,12 @@ from forwarder.ports import Agent, PullOrder, ServiceName, UserRecord
 from forwarder.storage.copies import StoredCopies
 from forwarder.storage.messages import StoredMessages
 from forwarder.storage.quotas import Quotas
+from forwarder.storage.sweeping import Sweeping
 from forwarder.store.letters import addressed
 from forwarder.store.pulling import Pulling
 from forwarder.testing import MemoryLog
 from forwarder.wire import msoap
-from forwarder.wire.msrap import Retrieve, UnPin, View
+from forwarder.wire.msrap import QuerySize, Retrieve, Silence, UnPin, View
 from forwarder.wire.notification import decode_notification
 from forwarder.wire.session import MSRAP
 
@@ -100,11 +102,11 @@ class World:
         (due,) = (await self.theirs.messages.due(1, ()))[0]
         return decode_notification(addressed(due, "store.example"))
 
-    async def pull(self) -> bytes:
+    async def pull(self, **more: Any) -> bytes:
         """The key of our copy."""
         order = PullOrder(
             *(await self.notification(), str(PRESS), PRESS, (AGENCY,), (), False, "after_readers", 1 << 30, None, False)
-        )
+        )._replace(**more)
         assert (await self.pulling.pull(order)).code == 0
         (due,) = (await self.ours.messages.due(1, ()))[0]
         return due.identifier
@@ -143,12 +145,32 @@ async def test_silenced_at_once_and_unpinned_when_our_reader_is_done(world: Worl
     assert world.theirs.msrap.counters["bodies served"] == {"stranger": 1}
 
 
+@pytest.mark.parametrize("unpin", ["after_copy", "after_readers"])
+async def test_a_copy_that_nobody_read_in_its_time_leaves_no_pin_at_its_source(world: World, unpin: str) -> None:
+    (key,) = (await world.theirs.submit(b"Subject: x\r\n\r\nhello", str(PRESS))).identifiers
+    ours = await world.pull(unpin=unpin, keep=3600)
+    await world.copies.told.receive()
+    assert (await world.told_theirs(key)).pinned is (unpin == "after_readers")
+    world.ours.now += 3600
+    await Sweeping(
+        world.ours.database, world.ours.messages.bodies, lambda: float(world.ours.now), world.ours.messages.tell
+    ).sweep()
+    if unpin == "after_readers":
+        with trio.fail_after(10):
+            await world.copies.told.receive()
+    assert not (await world.told_theirs(key)).pinned
+    answer = await world.ours.reader().say(Retrieve(ours, View.all, 0, 99))
+    assert answer.status.name == "errornosuchmessage"
+
+
 async def test_the_sender_takes_it_back_from_our_copy_too(world: World) -> None:
     (key,) = (await world.theirs.submit(b"Subject: x\r\n\r\noops", str(PRESS))).identifiers
     ours = await world.pull()
     await (await world.theirs.originator()).say(msoap.Cancel(key))
-    answer = await world.ours.reader().say(Retrieve(ours, View.all, 0, 99))
-    assert answer.status.name == "errornosuchmessage"
+    reader = world.ours.reader()
+    for command in (QuerySize(ours), Retrieve(ours, View.all, 0, 99), Silence(ours), UnPin(ours)):
+        assert (await reader.say(command)).status.name == "errornosuchmessage"
+    assert (await world.copies.owed(9))[0] == [], "and the source is owed nothing more"
 
 
 async def test_a_large_message_is_pulled_in_little_memory(world: World) -> None:
