@@ -24,7 +24,9 @@ class Stuffing:
         self._left = lines
 
     def feed(self, data: bytes) -> bytes:
-        """What goes out for these octets; perhaps nothing yet."""
+        """What goes out for these octets; perhaps nothing yet, or any more."""
+        if self.full:
+            return b""
         data = self._held + data
         self._held = data[-1:] if data.endswith(b"\r") else b""
         data = data.removesuffix(b"\r").replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")

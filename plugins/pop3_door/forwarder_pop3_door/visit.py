@@ -94,7 +94,7 @@ class Visit:
             event = self._session.next_event()
             if isinstance(event, Signal):
                 await self._flush()
-                if event is CLOSED or not await self._receive():
+                if event is CLOSED or self._draining or not await self._receive():
                     return
             elif isinstance(event, StartTls):
                 await self._start_tls()
