@@ -292,11 +292,18 @@ def _limits(own: EntryLimits, node: Limits) -> Mapping[str, int]:
 
 
 def _strategy_objections(place: Place, route: Route, specs: Specs) -> Iterator[ConfigError]:
-    """What the strategy and, in its place, the fallback cannot promise."""
-    yield from _ask(place, route, specs[route.strategy], "")
+    """What the strategy and, in its place, the fallback cannot promise. `members` need only mean something to one."""
+    asked = [_ask(place, route, specs[route.strategy], "")]
     if route.fallback:
         instead = replace(route, strategy=route.fallback, fallback=None)
-        yield from _ask(place, instead, specs[route.fallback], f'as fallback "{route.fallback}": ')
+        asked.append(_ask(place, instead, specs[route.fallback], f'as fallback "{route.fallback}": '))
+    idle = all(any(map(_of_members, each)) for each in asked)
+    for each in asked:
+        yield from (found for found in each if idle or not _of_members(found))
+
+
+def _of_members(found: ConfigError) -> bool:
+    return found.key.rpartition(".")[2] == "members"
 
 
 def _ask(place: Place, route: Route, spec: StrategySpec[Any], role: str) -> list[ConfigError]:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from forwarder.config.accounts import hash_password
+from forwarder.config.check import check
+from forwarder.config.fresh import write_fresh
 from forwarder.model import Kind
 from forwarder.plugin import Objection, StrategySpec
 from forwarder.plugins import load
 from forwarder.testing import make_route
 
+ACCOUNT = f'password = "{hash_password("sesame")}"\nmay = ["read"]\n'
 ONE, TWO = ["anna@isp.example"], ["bob@staff.example", "freda@staff.example"]
 READER, READERS = ["bob"], ["bob", "freda"]
 SPECS: Mapping[str, StrategySpec[Any]] = load().strategies
@@ -28,6 +33,44 @@ def objections(
         second = make_route(strategy=fallback, kind=kind, to=to, readers=readers)
         found += SPECS[fallback].objections(second, SPECS[fallback].options())
     return found
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ('strategy = "subscribe"\nreaders = ["bob", "freda"]\nkind = "role"', "subscribe shows all that waits"),
+        ('strategy = "pull_hold"\nreaders = ["bob"]', "what is held for a person"),
+        ('strategy = "pull_repush"\nto = ["anna@isp.example"]', "what was copied for a person"),
+        ('strategy = "redirect"\nto = ["anna@isp.example"]\nfallback = "pull_repush"', "it tells stores where to go"),
+        ('strategy = "redirect"\nto = ["anna@isp.example"]\nfallback = "rewrite_resend"', None),
+        ('strategy = "dns_user_lookup"\nto = ["a@isp.example", "b@isp.example"]\nfallback = "pull_repush"', None),
+        ('strategy = "pull_hold"\nreaders = ["bob", "freda"]\nkind = "role"', None),
+        ('strategy = "pull_repush"\nto = ["a@isp.example", "b@isp.example"]\nkind = "group"', None),
+        ('to = ["a@isp.example", "b@isp.example"]\nkind = "role"', None),
+        ('to = ["a@isp.example"]\nrewrite_resend.stateless = true', "stateless keeps nothing to freeze"),
+    ],
+)
+def test_frozen_members_are_refused_where_nothing_would_be_frozen(tmp_path: Path, entry: str, said: str | None) -> None:
+    write_fresh(tmp_path, "mx1.pobox.example", "pobox.example")
+    for account in READERS:
+        (tmp_path / "accounts" / f"{account}.toml").write_text(ACCOUNT)
+    kind = "" if "kind" in entry or "dns" not in entry else '\nkind = "group"'
+    (tmp_path / "addresses/pobox.example/desk.toml").write_text(f'members = "frozen"\n{entry}{kind}\n')
+    found = [str(finding) for finding in check(tmp_path, SPECS) if finding.level == "error"]
+    if said is None:
+        assert found == []
+    else:
+        where = "addresses/pobox.example/desk.toml:1: members: "
+        assert any(line.startswith(where + said) for line in found), found
+
+
+def test_what_a_domain_says_for_all_its_addresses_need_not_mean_something_to_each(tmp_path: Path) -> None:
+    write_fresh(tmp_path, "mx1.pobox.example", "pobox.example")
+    (tmp_path / "accounts/bob.toml").write_text(ACCOUNT)
+    (tmp_path / "domains/pobox.example.toml").write_text('[defaults]\nmembers = "frozen"\n')
+    desk = tmp_path / "addresses/pobox.example/desk.toml"
+    desk.write_text('strategy = "subscribe"\nreaders = ["bob"]\n')
+    assert [str(finding) for finding in check(tmp_path, SPECS)] == []
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,8 @@ def objections(route: Route, options: DnsUserLookupOptions) -> Sequence[Objectio
         found.append(Objection("to", f"a person is one target: {two} (the first un-pin closes it)"))
     if len(route.to) > MOST:
         found.append(Objection("to", f"{len(route.to)} targets, the DNS publishes at most {MOST}"))
+    if route.members == "frozen" and "members" in route.lines:
+        found.append(Objection("members", "it tells stores where to go and keeps nothing to freeze: leave it out"))
     return (*found, *_fallback_objections(route))
 
 

@@ -75,6 +75,8 @@ def objections(route: Route, options: PullHoldOptions) -> Sequence[Objection]:
     if route.kind == "person" and len(route.readers) > 1:
         several = 'kind = "role" (the first un-pin removes the item) or kind = "group" (a view for each)'
         return (Objection("readers", f"a person is one reader; for several say {several}"),)
+    if route.members == "frozen" and route.kind == "person" and "members" in route.lines:
+        return (Objection("members", "what is held for a person stays his, there is nothing to freeze: leave it out"),)
     return ()
 
 

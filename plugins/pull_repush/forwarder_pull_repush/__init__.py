@@ -56,6 +56,8 @@ def objections(route: Route, options: PullRepushOptions) -> Sequence[Objection]:
     if route.kind == "person" and len(route.to) > 1:
         two = 'say kind = "group" (each has it) or kind = "role" (the first un-pin closes it for all)'
         return (Objection("to", f"a person is one target; for two mailboxes of one person {two}"),)
+    if route.members == "frozen" and route.kind == "person" and "members" in route.lines:
+        return (Objection("members", "what was copied for a person stays his, nothing is to be frozen: leave it out"),)
     return ()
 
 

@@ -95,6 +95,8 @@ def objections(route: Route, options: RedirectOptions) -> Sequence[Objection]:
         found.append(
             Objection("redirect.tokens", f"{len(options.tokens)} tokens for {len(route.to)} targets: one each")
         )
+    if route.members == "frozen" and "members" in route.lines:
+        found.append(Objection("members", "it tells stores where to go and keeps nothing to freeze: leave it out"))
     return (*found, *_fallback_objections(route))
 
 

@@ -49,6 +49,10 @@ def objections(route: Route, options: RewriteResendOptions) -> Sequence[Objectio
         two = 'say kind = "role" (the first un-pin closes it for all)'
         each = 'kind = "group" with strategy = "pull_repush" (each has it)'
         return (Objection("to", f"a person is one target; for two mailboxes of one person {two}, or {each}"),)
+    if options.stateless and route.members == "frozen" and "members" in route.lines:
+        return (
+            Objection("members", "stateless keeps nothing to freeze, a repeat goes to who is there then: leave it out"),
+        )
     return ()
 
 

@@ -41,6 +41,9 @@ def objections(route: Route, options: SubscribeOptions) -> Sequence[Objection]:
     if route.kind == "person" and len(route.readers) > 1:
         roles = 'kind = "role" lets several readers see the same items until one clears'
         return (Objection("readers", f'a person is one reader: {roles}; for each his own, "pull_hold" and a group'),)
+    if route.members == "frozen" and "members" in route.lines:
+        nothing = "subscribe shows all that waits to whoever reads now, so there is nothing to freeze: leave it out"
+        return (Objection("members", nothing),)
     return ()
 
 
