@@ -51,7 +51,7 @@ def objections(route: Route, options: RewriteResendOptions) -> Sequence[Objectio
         return (Objection("to", f"a person is one target; for two mailboxes of one person {two}, or {each}"),)
     if options.stateless and route.members == "frozen" and "members" in route.lines:
         return (
-            Objection("members", "stateless keeps nothing to freeze, a repeat goes to who is there then: leave it out"),
+            Objection("members", "stateless keeps nothing to freeze, repeats go to who is there then: leave it out"),
         )
     return ()
 
