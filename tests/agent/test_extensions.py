@@ -1,0 +1,325 @@
+"""Rules of protocol 5.0 and 8 at the agent that no other test of this room would miss (tests/house/rules.py)."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+import trio
+import trio.testing
+
+from forwarder.agent import repeats
+from forwarder.agent.item import Item
+from forwarder.agent.owed import Member
+from forwarder.agent.screens import Guarded
+from forwarder.model import SHARED, Endpoint, Hop, Notification, Outcome, ServiceLocation, parse_mailbox
+from forwarder.plugin import Ask, Case, Pass, Verdict
+from forwarder.ports import NoService
+from forwarder.wire.notification import decode_notification, encode_notification
+
+from .conftest import MAKERS
+from .world import OF_2004, TODAY, World, build, notification, route
+
+
+async def settled() -> None:
+    await trio.testing.wait_all_tasks_blocked(0.001)
+
+
+def people(world: World, count: int = 3) -> list[str]:
+    names = [f"u{number}@pobox.example" for number in range(count)]
+    world.book.put(*(route(name, to=name.replace("pobox", "isp")) for name in names))
+    return names
+
+
+# -- batches
+
+
+async def test_an_answer_without_results_ends_the_batches_though_it_was_a_yes(world: World) -> None:
+    names = people(world)
+    await world.notify(notification(names[0], 1))
+    world.wires.legacy.add("isp.example")
+    await world.notify(*(notification(name, 2) for name in names))
+    world.wires.sent.clear()
+    await world.notify(*(notification(name, 3) for name in names))
+    assert [len(items) for _, _, items in world.wires.sent] == [1, 1, 1]
+
+
+# -- peers of 2004
+
+
+@pytest.mark.parametrize(("shared", "failed"), [(False, False), (True, True)])
+async def test_a_full_mailbox_may_drop_only_a_key_that_nobody_else_holds(
+    world: World, shared: bool, failed: bool
+) -> None:
+    people(world)
+    world.wires.script = lambda n: Outcome(33)
+    trace = (Hop("mx.other.example", None, 1_700_000_000, SHARED),) if shared else ()
+    outcomes, told = await world.notify(notification("u0@pobox.example", trace=trace), peer=OF_2004)
+    assert outcomes[0].code == 33
+    assert told is failed
+
+
+# -- several targets
+
+
+async def test_a_target_without_a_domain_is_left_alone_for_the_whole_day(
+    world: World, autojump_clock: trio.testing.MockClock
+) -> None:
+    """Its domain appears after an hour: the back-off would have come round by then."""
+    world.book.put(route("sales@pobox.example", to="a@one.example b@two.example", kind="role"))
+    world.where.missing["one.example"] = NoService("baddomain", "NXDOMAIN")
+    assert await world.code(notification("sales@pobox.example")) == 0
+    await settled()
+    del world.where.missing["one.example"]
+    for hours, there in ((2, False), (21, False), (2, True)):
+        world.now[0] += hours * 3600
+        await trio.sleep(3601)
+        await settled()
+        assert ("a@one.example" in world.wires.recipients()) is there
+
+
+async def test_one_refusal_of_several_is_no_refusal_of_the_role(world: World) -> None:
+    world.book.put(route("sales@pobox.example", to="a@one.example b@two.example", kind="role"))
+    says = {"one.example": Outcome(48), "two.example": Outcome(0, retransmit=700_000)}
+    world.wires.script = lambda n: says[n.recipient.domain]
+    assert await world.code(notification("sales@pobox.example")) == 0
+    await settled()
+    assert await world.code(notification("sales@pobox.example")) == 1
+    world.now[0] += 13 * 3600
+    assert await world.code(notification("sales@pobox.example")) == 0
+    assert world.wires.recipients().count("a@one.example") == 1
+
+
+@pytest.mark.parametrize(("promised", "kept"), [(3600, False), (86399, False), (86400, True)])
+def test_a_promise_of_less_than_a_day_is_none(promised: int, kept: bool) -> None:
+    member = Member(parse_mailbox("a@one.example"))
+    member.took(Outcome(0, retransmit=promised), 1000.0, repeat=True)
+    assert (member.promised > 0) is kept
+    assert (member.due == 0.0) is kept
+
+
+# -- repeats and loops
+
+
+def named(clear: str | None, ssl: str | None, *, literal: str = "", key: int = 1) -> Notification:
+    """As from a store that is named so."""
+    places = (Endpoint(literal, 7102),) if literal else ()
+    storessl = ServiceLocation(ssl) if ssl else None
+    one = notification("brian@pobox.example", key)._replace(
+        storeclear=ServiceLocation(clear, places), storessl=storessl
+    )
+    return decode_notification(encode_notification(one._replace(raw=b"")))
+
+
+async def test_a_store_is_who_it_says_in_clear_else_over_tls(world: World) -> None:
+    """One key of two stores is two messages; one store that changes how it is reached is one."""
+    world.book.put(route("brian@pobox.example", "subscribe", readers=("brian",)))
+    assert await world.code(named("store.example", None)) == 0
+    assert await world.code(named("Store.Example", "other.example")) == 1
+    assert await world.code(named("other.example", "store.example")) == 0
+    assert await world.code(named(None, "store.example")) == 1
+    assert await world.code(named(None, "third.example")) == 0
+    assert [arrival.store for arrival in world.disk.arrivals] == ["store.example", "other.example", "third.example"]
+
+
+def test_a_store_without_a_name_is_its_first_address() -> None:
+    assert named(None, None, literal="192.0.2.7").store == "192.0.2.7:7102"
+    assert named(None, "tls.example", literal="192.0.2.7").store == "tls.example"
+
+
+async def test_the_recipient_of_a_repeat_is_folded_with_its_tag(world: World) -> None:
+    entry = route("brian@pobox.example", "subscribe", readers=("brian",))
+    world.book.put(entry)
+    world.book.routes[parse_mailbox("brian+lists@pobox.example")] = entry
+    assert await world.code(notification("brian@pobox.example")) == 0
+    assert await world.code(notification("BRIAN@pobox.example")) == 1
+    assert await world.code(notification("brian+lists@pobox.example")) == 0
+
+
+async def test_our_mark_under_anothers_name_is_no_loop(world: World) -> None:
+    """Nor is our name with the mark of another of our mailboxes: sales@ may lead to a list that leads to brian@."""
+    world.book.put(route("brian@pobox.example", to="brian@isp.example"))
+    await world.code(notification("brian@pobox.example"))
+    [(_, _, [sent])] = world.wires.sent
+    [ours] = sent.trace
+    forged = ours._replace(by="mx.elsewhere.example")
+    elsewhere = ours._replace(rcpt=b"8 octets")
+    assert await world.code(notification("brian@pobox.example", 2, trace=(forged,))) == 0
+    assert await world.code(notification("brian@pobox.example", 3, trace=(elsewhere,))) == 0
+    assert await world.code(notification("brian@pobox.example", 4, trace=(ours,))) == 50
+
+
+async def test_two_that_meet_before_the_commit_are_one(world: World) -> None:
+    world.book.put(
+        route("brian@pobox.example", "subscribe", readers=("brian",)),
+        route("sales@pobox.example", to="a@one.example b@two.example", kind="role"),
+    )
+    world.book.warm |= set(world.book.routes)
+    for address in ("brian@pobox.example", "sales@pobox.example"):
+        await world.code(notification(address, 1))
+        outcomes, _ = await world.notify(notification(address, 2), notification(address, 2))
+        assert [(outcome.code, outcome.retryafter) for outcome in outcomes] == [(0, None), (35, 300)]
+    assert len(world.disk.arrivals) == len(world.disk.debts) == 2
+
+
+async def test_after_13_hours_the_store_repeats_and_within_11_it_only_asks_again(world: World) -> None:
+    world.book.put(route("brian@pobox.example", "subscribe", readers=("brian",)))
+    for hours, code in ((0, 0), (11, 1), (2, 0), (11, 1), (2, 0)):
+        world.now[0] += hours * 3600
+        assert await world.code(notification("brian@pobox.example")) == code
+    assert len(world.disk.arrivals) == 3
+
+
+async def test_what_was_not_told_is_told_for_a_quarter_of_an_hour(world: World) -> None:
+    names = people(world, 2)
+    says = {"u0": Outcome(0), "u1": Outcome(32)}
+    world.wires.script = lambda n: says[n.recipient.localpart]
+    _, failed = await world.notify(*(notification(name) for name in names), peer=OF_2004)
+    assert failed
+    world.wires.sent.clear()
+    world.now[0] += 14 * 60
+    assert await world.code(notification(names[0])) == 0
+    assert world.wires.sent == []
+    assert await world.code(notification(names[1])) == 32
+    assert world.wires.recipients() == ["u1@isp.example"], "what was put off is decided anew"
+    world.now[0] += 2 * 60
+    assert await world.code(notification(names[0])) == 0
+    assert world.wires.recipients() == ["u1@isp.example", "u0@isp.example"]
+
+
+async def test_what_was_not_told_is_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(repeats, "UNTOLD_MOST", 3)
+    memory = repeats.Repeats("mx.example", b"secret", hops=8, remembered=0, clock=lambda: 0.0)
+    identities = [("store.example", bytes([number]), parse_mailbox("u@isp.example")) for number in range(5)]
+    for identity in identities:
+        memory.keep_untold(identity, Outcome(0))
+    assert list(memory.untold) == identities[2:]
+
+
+async def test_a_redirect_is_no_remembered_answer(world: World) -> None:
+    """A batch of 2004 that failed as a whole: the single that follows may come from a store that follows."""
+    world.book.put(
+        route("moved@pobox.example", "tells", "moved@isp.example"),
+        route("busy@pobox.example", to="busy@isp.example"),
+    )
+    world.wires.script = lambda n: Outcome(32)
+    identity = ("store.example", (1).to_bytes(16, "big"), parse_mailbox("moved@pobox.example"))
+    for code in (16, 32, 35):
+        item = Item(notification("moved@pobox.example"), TODAY, datetime.fromtimestamp(0, UTC), lambda *_: None)
+        item.identity = identity
+        world.dispatcher.late(item, Outcome(code))
+        world.dispatcher._keep_untold([item], [Outcome(code)])
+    assert world.dispatcher._repeats.untold == {}
+    world.dispatcher.late(item, Outcome(0))
+    assert list(world.dispatcher._repeats.untold) == [identity]
+
+
+async def test_rows_are_known_again_after_a_restart(nursery: trio.Nursery, world: World) -> None:
+    world.book.put(route("sales@pobox.example", to="a@one.example b@two.example", kind="role"))
+    assert await world.code(notification("sales@pobox.example")) == 0
+    reborn = build(nursery, dict(MAKERS), disk=world.disk)
+    reborn.book.put(*world.book.routes.values())
+    reborn.dispatcher._repeats.recall(await world.disk.sights(0))
+    assert await reborn.code(notification("sales@pobox.example")) == 1
+    assert await reborn.code(notification("sales@pobox.example", 2)) == 0
+
+
+def test_the_memory_of_rows_is_bounded_oldest_first_and_says_so() -> None:
+    struck: list[str] = []
+    memory = repeats.Repeats("mx.example", b"secret", hops=8, remembered=3, clock=lambda: 0.0)
+    memory.struck = lambda name, who: struck.append(name)
+    identities = [("store.example", bytes([number]), parse_mailbox("u@isp.example")) for number in range(5)]
+    for identity in identities:
+        memory.saw(identity, 7)
+    assert [memory.taken(identity) is not None for identity in identities] == [False, False, True, True, True]
+    assert struck == ["remembered", "remembered"]
+
+
+# -- the order
+
+
+class Counts:
+    """A screen that lets all pass and counts."""
+
+    judged = 0
+
+    def judge(self, case: Case, /) -> Verdict | Ask:
+        self.judged += 1
+        return Pass()
+
+    async def ask(self, case: Case, /) -> Verdict:
+        raise AssertionError
+
+
+@pytest.fixture
+def screened(nursery: trio.Nursery) -> tuple[World, Counts]:
+    screen = Counts()
+    world = build(nursery, dict(MAKERS), screens=[Guarded("counts", "callback", screen, False)], rate=1)
+    world.book.put(
+        route("brian@pobox.example", to="brian@isp.example"),
+        route("vera@pobox.example", "subscribe", readers=("vera",)),
+    )
+    return world, screen
+
+
+async def test_a_limit_is_told_before_anybody_asks_for_whom_it_is(screened: tuple[World, Counts]) -> None:
+    world, screen = screened
+    for key in range(10):
+        await world.code(notification("vera@pobox.example", key, sender=f"u{key}"))
+    judged = screen.judged
+    for address in ("nobody@pobox.example", "brian@elsewhere.example", "vera@pobox.example"):
+        outcomes, _ = await world.notify(notification(address, 99))
+        assert (outcomes[0].code, outcomes[0].text) == (35, "over the limit submitter_rate")
+    assert (screen.judged, len(world.disk.arrivals)) == (judged, 10)
+
+
+async def test_some_of_a_pdu_over_a_limit_go_no_further(screened: tuple[World, Counts]) -> None:
+    """Half of the bucket is used: then each store and sender has its share."""
+    world, screen = screened
+    await world.notify(*(notification("vera@pobox.example", key, sender=f"u{key}") for key in range(6)))
+    outcomes, _ = await world.notify(*(notification("vera@pobox.example", key, sender="loud") for key in range(20, 24)))
+    codes = [outcome.code for outcome in outcomes]
+    assert codes.count(35) == 2
+    assert len(world.disk.arrivals) == screen.judged == 6 + codes.count(0)
+
+
+async def test_a_loop_costs_no_screen_and_neither_does_what_is_under_way(screened: tuple[World, Counts]) -> None:
+    world, screen = screened
+    assert await world.code(notification("brian@pobox.example", 1, hops=9)) == 52
+    assert screen.judged == 0
+    world.wires.delay = lambda n: 0.05
+    outcomes, _ = await world.notify(notification("brian@pobox.example", 2), notification("brian@pobox.example", 2))
+    assert [outcome.code for outcome in outcomes] == [0, 35]
+    assert screen.judged == 1
+
+
+async def test_what_was_taken_before_is_screened_again(screened: tuple[World, Counts]) -> None:
+    """It may be on a list by now."""
+    world, screen = screened
+    assert await world.code(notification("vera@pobox.example")) == 0
+    assert await world.code(notification("vera@pobox.example")) == 1
+    assert screen.judged == 2
+
+
+# -- what strangers learn
+
+
+async def test_nobody_is_told_why_we_could_not_connect(world: World) -> None:
+    """Else we would be a port scanner for who names our targets (8.3)."""
+    people(world)
+    told = []
+    for why in ("192.168.7.1:22: private address", "192.168.7.1:7101: connection refused", "no answer"):
+        kind = "forbidden" if "private" in why else "noserver"
+        world.where.missing["isp.example"] = NoService(kind, why)  # type: ignore[arg-type]
+        outcomes, _ = await world.notify(notification("u0@pobox.example", len(told)))
+        told.append(outcomes[0])
+    assert told == [Outcome(32, retryafter=300)] * 3
+    assert world.links.forbidden == {}
+
+
+async def test_status_names_a_target_that_we_may_not_connect_to(world: World) -> None:
+    people(world)
+    world.where.missing["isp.example"] = NoService("forbidden", "192.168.7.1:7101: private address")
+    outcomes, _ = await world.notify(notification("u0@pobox.example"))
+    assert (outcomes[0].code, outcomes[0].retryafter) == (32, 300)
+    assert world.links.forbidden == {"isp.example": "192.168.7.1:7101: private address"}
