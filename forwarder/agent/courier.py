@@ -189,7 +189,13 @@ class Courier:
         if debt.kind != "resend":
             ended(Outcome(ACCEPTED))
             return
-        owed = self._owed.setdefault(number, Owed.unpack(debt, decode_notification(debt.octets)))
+        try:
+            owed = self._owed.get(number) or Owed.unpack(debt, decode_notification(debt.octets))
+        except ValueError as error:  # what stands in it cannot be read: as good as not there
+            self._story.fault(debt, error)
+            lost()
+            return
+        self._owed[number] = owed
         refused = [member for member in owed.members if member.status is Status.REFUSED]
         if len(refused) == len(owed.members):
             del self._owed[number]
@@ -213,6 +219,7 @@ class Courier:
             self._ledger.reopen_soon(owed.debt.number, owed.pack(), reopened)
         else:
             ended(Outcome(ACCEPTED))
+            self._write(owed)
 
     def _pump(self) -> None:
         """Hands out what is due, at most OUT_AT_ONCE at a time; the rest follows as answers come.
@@ -357,13 +364,19 @@ class Courier:
             self._write(owed)
             return
         except PeerError:
-            tomorrow = self._clock() + DAILY
-            for member in members:
-                member.due = tomorrow if tomorrow < owed.repeats_end else 0.0  # a store that nobody finds ends too
-                self._settle(owed, member)
+            self._not_repeated(owed, members)
             return
+        except Exception:  # a bug, or the disk of our own store: tomorrow is not too late
+            self._not_repeated(owed, members)
+            raise
         self._ready.extend((owed, member) for member in members if member in owed.members)
         self._pump()
+
+    def _not_repeated(self, owed: Owed, members: list[Member]) -> None:
+        tomorrow = self._clock() + DAILY
+        for member in members:
+            member.due = tomorrow if tomorrow < owed.repeats_end else 0.0  # a store that nobody finds ends too
+            self._settle(owed, member)
 
     @property
     def waiting(self) -> int:

@@ -22,6 +22,7 @@ from forwarder.agent.routes import Cold, Entry, Expansion, Leg, Routes
 from forwarder.model import Mailbox, Notification, Peer
 from forwarder.plugin import Case, Log, PeerError, Plan, Pull, Resend
 from forwarder.ports import Addresses, Answer, Clock, CopyMembers, Debt, Gone, Ledger, Sources
+from forwarder.ports.setbacks import Setback
 from forwarder.wire.notification import MalformedPDU, decode_notification
 
 SETTLE = 1.0
@@ -67,6 +68,7 @@ class Members:
         self._wanted = trio.Event()
         self._known: dict[tuple[str, Mailbox], object] = {}
         self._looked = 0.0
+        self.setback = Setback()
 
     def again(self) -> None:
         """An address file has changed."""
@@ -84,8 +86,12 @@ class Members:
             generation, self._wanted = self._addresses.generation, trio.Event()
             try:
                 await self.look()
-            except Exception as error:  # the disk, or a bug: it is looked at again after the next change
-                self._log.info("members not looked at", error=f"{type(error).__name__}: {error}")
+                self.setback.over()
+            except Exception as error:  # the disk, or a bug
+                pause = self.setback.pause(error)
+                self._log.info("members not looked at", error=f"{type(error).__name__}: {error}", again_in=pause)
+                await trio.sleep(pause)
+                continue
             while generation == self._addresses.generation and not self._wanted.is_set():
                 with trio.move_on_after(EVERY):
                     await self._wanted.wait()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 
@@ -48,6 +48,7 @@ from forwarder.net.texts import TextRecords
 from forwarder.plugin import Log
 from forwarder.plugins import Plugins
 from forwarder.ports import Clock, ServiceName
+from forwarder.ports.setbacks import Setback
 from forwarder.services.msoap import Msoap, StoreRules
 from forwarder.services.msrap import Msrap
 from forwarder.services.rnaqp import Rnaqp
@@ -108,6 +109,7 @@ class Node:
     servers: Mapping[str, PduServer]
     certificates: Certificates | None
     strikes: Strikes
+    chores: Setback = field(default_factory=Setback)
 
 
 def build(

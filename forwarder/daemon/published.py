@@ -23,6 +23,7 @@ from forwarder.dns.zone import Zone
 from forwarder.model import Mailbox, Route, user_label
 from forwarder.plugins import Plugins
 from forwarder.ports import Found
+from forwarder.ports.setbacks import Setback
 from forwarder.storage.catalogue import Catalogue
 
 EVERY = 3600.0
@@ -63,15 +64,19 @@ class Published:
         self.answerer = Answerer(self._zones({}, complete=False))
         self.errors: dict[str, str] = {}
         self.swept = 0
+        self.setback = Setback()
 
     async def run(self) -> None:
         while True:
             self._wanted = trio.Event()
+            pause = EVERY
             try:
                 await self._sweep()
+                self.setback.over()
             except Exception as error:  # the disk: what was published stays so, and the next sweep may go better
-                log.error("addresses not swept", error=repr(error))
-            with trio.move_on_after(EVERY):
+                pause = self.setback.pause(error)
+                log.error("addresses not swept", error=repr(error), again_in=pause)
+            with trio.move_on_after(pause):
                 await self._wanted.wait()
 
     def again(self) -> None:

@@ -173,12 +173,15 @@ async def _chores(node: Node) -> None:
     while True:
         now = int(time.time())
         node.agent.repeats.sweep(now - 35 * 86400)
+        pause = CHORES
         try:
             await node.state.inbox.sweep(now)
             await node.state.ledger.forget(now - 35 * 86400)
-        except Exception as error:  # the disk: in an hour it may go better
-            log.error("chores not done", error=repr(error))
-        await trio.sleep(CHORES)
+            node.chores.over()
+        except Exception as error:  # the disk: soon it may go better
+            pause = node.chores.pause(error)
+            log.error("chores not done", error=repr(error), again_in=pause)
+        await trio.sleep(pause)
 
 
 def _is_own(own: set[Endpoint], endpoint: Endpoint) -> bool:

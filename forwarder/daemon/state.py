@@ -90,6 +90,7 @@ async def open_state(settings: Settings, nursery: trio.Nursery, clock: Clock) ->
     await nursery.start(state.inbox.run)
     await nursery.start(state.trace.run)
     nursery.start_soon(state.sweeping.run)
+    nursery.start_soon(state.ledger.run)
     return state
 
 

@@ -15,6 +15,7 @@ from forwarder.daemon.control import Verb
 from forwarder.daemon.published import Published
 from forwarder.model import Mailbox, parse_mailbox
 from forwarder.ports import Found
+from forwarder.ports.setbacks import Setback
 
 CLASSES = ("taken", "redirected", "temporary", "permanent")
 
@@ -70,8 +71,22 @@ class Verbs:
                 **{f"agent of {domain}": why for domain, why in node.reach.links.forbidden.items()},
                 **{error.file: str(error) for error in node.files.keys.errors},
             },
+            "setbacks": {task: setback.last for task, setback in self._setbacks().items() if setback.last},
             "plugins": {name: {"faults": f.times, "last": f.last} for name, f in node.plugins.faults.items()},
             "plugin_problems": [f"{problem.plugin}: {problem.text}" for problem in node.plugins.problems],
+        }
+
+    def _setbacks(self) -> Mapping[str, Setback]:
+        """Tasks that wait for the disk to be well again."""
+        node = self._node
+        return {
+            "notifying": node.sending.setback,
+            "telling sources": node.store.pulling.setback,
+            "members": node.agent.members.setback,
+            "sweeping": node.state.sweeping.setback,
+            "settling": node.state.ledger.setback,
+            "addresses": self._published.setback,
+            "chores": node.chores,
         }
 
     def _certificates(self) -> Mapping[str, str]:

@@ -15,10 +15,12 @@ from typing import Any, NamedTuple
 
 import apsw
 import structlog
+import trio
 
 from forwarder.model import Mailbox
 from forwarder.ports import Debt, Sight
-from forwarder.storage.database import Database, Migration
+from forwarder.ports.setbacks import Setback
+from forwarder.storage.database import Database, DatabaseClosed, Migration
 
 MEMORY_OCTETS = 64 * 1024
 """Of names and values that one strategy may remember for one entry."""
@@ -75,6 +77,9 @@ class Ledger:
         self._settled: dict[int, _Settled] = {}
         self._remembered: dict[_Fact, bytes] = {}
         self._riding = False
+        self._failed = trio.Event()
+        self._fault = Exception()
+        self.setback = Setback()
 
     async def open(self) -> None:
         """Learns where the numbers stand."""
@@ -83,6 +88,17 @@ class Ledger:
             return int(connection.execute("SELECT coalesce(max(number), 0) FROM debts").get)
 
         self._last = await self._database.read(last)
+
+    async def run(self) -> None:
+        """What a failing disk did not take is written once it is well, though nothing else comes."""
+        while True:
+            await self._failed.wait()
+            self._failed = trio.Event()
+            await trio.sleep(self.setback.pause(self._fault))
+            try:
+                self._ride()
+            except DatabaseClosed:
+                return
 
     def accept_soon(self, debts: Sequence[Debt], done: Callable[[Sequence[int] | Exception], None]) -> None:
         self._ride()
@@ -106,6 +122,7 @@ class Ledger:
     def reopen_soon(self, number: int, state: bytes, done: Callable[[Exception | None], None]) -> None:
         def reopened(answer: _Written | Exception) -> None:
             if isinstance(answer, Exception):  # kept, as any settlement: owed once more is no harm
+                self._not_written(answer)
                 done(answer)
                 return
             self._forget(answer)
@@ -205,11 +222,17 @@ class Ledger:
 
     def _written(self, answer: _Written | Exception) -> None:
         self._riding = False
-        if isinstance(answer, Exception):  # kept, and tried again with the next that comes
-            log.error("settlements not written", error=repr(answer), waiting=len(self._settled))
+        if isinstance(answer, Exception):  # kept: tried again with the next that comes, or by `run`
+            self._not_written(answer)
             return
+        self.setback.over()
         self._forget(answer)
         self._ride()
+
+    def _not_written(self, error: Exception) -> None:
+        log.error("settlements not written", error=repr(error), waiting=len(self._settled))
+        self._fault = error
+        self._failed.set()
 
     def _forget(self, written: _Written) -> None:
         _drop(self._settled, written.settled)

@@ -112,6 +112,9 @@ class StoredMessages:
             with trio.CancelScope(shield=True):  # it ends soon; half of it would be an orphan or a lost answer
                 await self.bodies.land(upload)
                 made, kept = await self.database.commit(lambda c: job(c, now), point=point)
+        except apsw.IOError:  # a sync that failed: its row may be in the log, and found at the next start
+            kept = True
+            raise
         finally:
             self.unstamp(now)
             self.bodies.landed(upload.name)

@@ -15,6 +15,7 @@ import structlog
 import trio
 
 from forwarder.ports import Clock
+from forwarder.ports.setbacks import Setback
 from forwarder.storage import keys, return_rows
 from forwarder.storage.bodies import Bodies
 from forwarder.storage.database import Database, DatabaseBusy, DatabaseClosed
@@ -39,16 +40,20 @@ class Sweeping:
         self._bodies = bodies
         self._clock = clock
         self._ended = ended
+        self.setback = Setback()
 
     async def run(self) -> None:
         while True:
+            pause = float(EVERY)
             try:
                 await self.sweep()
+                self.setback.over()
             except DatabaseClosed:
                 return
             except (OSError, apsw.Error, DatabaseBusy) as error:
-                log.error("sweep failed", error=repr(error))
-            await trio.sleep(EVERY)
+                pause = self.setback.pause(error)
+                log.error("sweep failed", error=repr(error), again_in=pause)
+            await trio.sleep(pause)
 
     async def sweep(self) -> None:
         now = int(self._clock())

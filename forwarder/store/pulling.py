@@ -16,6 +16,7 @@ import trio
 from forwarder.model import COPIED, SHA256, Hop, Mailbox, Notification, Outcome, handle
 from forwarder.plugin import PeerError
 from forwarder.ports import BodySize, Clock, Copies, Copy, Full, Gone, NoService, Owed, PullOrder, Sources, Upload
+from forwarder.ports.setbacks import Setback
 from forwarder.store.letters import copied
 from forwarder.store.sending import sleep_until
 from forwarder.wire.notification import decode_notification, encode_notification
@@ -24,7 +25,6 @@ from forwarder.wire.outcome import ACCEPTED, BUSY, DUPLICATE, EXPIRED, LOOP, REF
 ALIKE = 3
 ALIKE_SECONDS = 86400
 DEBTS_AT_ONCE = 8
-PAUSE_AFTER_FAULT = 300.0
 
 log = structlog.get_logger("forwarder.store")
 
@@ -56,6 +56,7 @@ class Pulling:
         self._lifetime = lifetime
         self._first, self._longest, self._give_up = first, longest, give_up
         self._under_way: set[tuple[str, bytes, Mailbox]] = set()
+        self.setback = Setback()
         self.struck: Callable[[str, str], None] = _unheard
 
     async def pull(self, order: PullOrder) -> Outcome:
@@ -165,9 +166,11 @@ class Pulling:
         while True:
             try:
                 await self._pay_what_is_due()
+                self.setback.over()
             except Exception as error:  # the disk: later may go better, and nothing is lost meanwhile
-                log.exception("debts to sources not read", error=repr(error))
-                await trio.sleep(PAUSE_AFTER_FAULT)
+                pause = self.setback.pause(error)
+                log.exception("debts to sources not read", error=repr(error), again_in=pause)
+                await trio.sleep(pause)
 
     async def _pay_what_is_due(self) -> None:
         """Then sleeps until there may be more."""
@@ -186,9 +189,11 @@ class Pulling:
                 await self._tell_source(debt)
             except PeerError as error:
                 await self._later(debt, error)
+            self.setback.over(debt.number)
         except Exception as error:  # a bug or the disk: the row stands, it is tried again, but not in a circle
-            log.exception("debt to a source failed", message=debt.number, error=repr(error))
-            await trio.sleep(PAUSE_AFTER_FAULT)
+            pause = self.setback.pause(error, debt.number)
+            log.exception("debt to a source failed", message=debt.number, error=repr(error), again_in=pause)
+            await trio.sleep(pause)
 
     async def _later(self, debt: Owed, error: PeerError) -> None:
         waited = self._clock() - debt.since

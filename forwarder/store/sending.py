@@ -18,6 +18,7 @@ import trio
 from forwarder.model import Outcome, Redirect, RedirectKind, handle
 from forwarder.plugin import PeerError
 from forwarder.ports import Child, Clock, Due, Locator, Messages, NoService, Notifier, Proven, UserRecord, Verdict
+from forwarder.ports.setbacks import Setback
 from forwarder.signature import SigningKey
 from forwarder.store.letters import addressed, sender_of
 from forwarder.store.machine import MAX_TARGETS, Event
@@ -30,7 +31,6 @@ LONGEST_SLEEP = 600.0
 LATE = 0.01
 ATTEMPT_SECONDS = 180.0
 """Look-ups, connecting and the answer have deadlines of their own; this bounds their sum."""
-PAUSE_AFTER_FAULT = 300.0
 
 log = structlog.get_logger("forwarder.store")
 
@@ -70,6 +70,7 @@ class Sending:
         self._busy: dict[int, str] = {}
         self._ended: set[int] = set()
         self._freed = trio.Event()
+        self.setback = Setback()
 
     async def run(self) -> None:
         """Ends with its cancellation; what was under way is then tried again at the next start."""
@@ -80,9 +81,11 @@ class Sending:
                 try:
                     upcoming = await self._start(nursery, room) if room > 0 else None
                 except Exception as error:  # the disk: later may go better, and nothing is lost meanwhile
-                    log.exception("what is due was not read", error=repr(error))
-                    await trio.sleep(PAUSE_AFTER_FAULT)
+                    pause = self.setback.pause(error)
+                    log.exception("what is due was not read", error=repr(error), again_in=pause)
+                    await trio.sleep(pause)
                     continue
+                self.setback.over()
                 await _first_of(news if room > 0 else None, freed, upcoming, self._clock)
 
     async def _start(self, nursery: trio.Nursery, room: int) -> float | None:
@@ -109,9 +112,11 @@ class Sending:
     async def _attend(self, due: Due) -> None:
         try:
             await self._attempt(due)
+            self.setback.over(due.number)
         except Exception as error:  # a bug or the disk: the row stands, it is tried again, but not in a circle
-            log.exception("sending failed", key=handle(due.identifier), error=repr(error))
-            await trio.sleep(PAUSE_AFTER_FAULT)
+            pause = self.setback.pause(error, due.number)
+            log.exception("sending failed", key=handle(due.identifier), error=repr(error), again_in=pause)
+            await trio.sleep(pause)
         finally:
             del self._busy[due.number]
             self._ended.add(due.number)
@@ -130,8 +135,20 @@ class Sending:
             verdict = Verdict(Event.badanswer)
             log.info("not notified", key=handle(due.identifier), why="bad answer", detail=str(error))
         if verdict is not None:
-            await self._messages.settle(due.number, verdict)
+            await self._settle(due, verdict)
         self.heard(due.identifier, verdict)
+
+    async def _settle(self, due: Due, verdict: Verdict) -> None:
+        """Until the disk has it: another attempt would tell the target once more, and the disk no better."""
+        while True:
+            try:
+                await self._messages.settle(due.number, verdict)
+            except Exception as error:
+                pause = self.setback.pause(error, due.number)
+                log.error("outcome not kept", key=handle(due.identifier), error=repr(error), again_in=pause)
+                await trio.sleep(pause)
+            else:
+                return
 
     async def _notify(self, due: Due) -> Verdict | None:
         """None: the key was handed on."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
+import pytest
 import trio
 import trio.testing
 
@@ -190,6 +191,35 @@ async def test_a_repeat_whose_row_is_forgotten_is_owed_anew(
     world.wires.script = lambda n: None
     assert await world.code(notification("sales@pobox.example")) == 0
     assert [debt.open for debt in world.disk.debts.values()] == [True]
+
+
+async def test_a_row_that_cannot_be_read_at_its_repeat_is_owed_anew_and_leaves_nobody_waiting(
+    world: World, autojump_clock: trio.testing.MockClock
+) -> None:
+    await given_up(world)
+    world.disk.debts[1] = world.disk.debts[1]._replace(state=b"{", open=False)
+    world.wires.script = lambda n: None
+    assert await world.code(notification("sales@pobox.example")) == 0
+    assert [debt.open for debt in world.disk.debts.values()] == [False, True]
+    assert world.dispatcher.waiting == 0
+
+
+async def test_a_disk_that_fails_at_a_daily_repeat_ends_none(
+    world: World, autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.book.put(route("sales@pobox.example", to="a@one.example b@two.example", kind="role"))
+    assert await world.code(notification("sales@pobox.example")) == 0
+    await settled()
+
+    async def fails(_: Notification) -> None:
+        raise OSError("input/output error")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(world.disk, "look", fails)
+        await turned(world, 86400)
+        assert len(world.wires.sent) == 2
+    await turned(world, 86400)
+    assert len(world.wires.sent) == 4
 
 
 async def test_when_every_target_refused_the_store_hears_it_at_its_next_repeat(world: World) -> None:

@@ -253,3 +253,21 @@ async def test_a_pull_that_was_ordered_by_an_older_file_is_looked_at_when_it_is_
     world.members.pulled(sales.recipient, ordered)
     await trio.sleep(2)
     assert len(world.disk.changed) == before + 1
+
+
+async def test_a_look_that_failed_is_made_again_though_nothing_changes(
+    world: World, nursery: trio.Nursery, autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times: list[float] = []
+
+    async def look() -> None:
+        times.append(trio.current_time())
+        if len(times) < 4:
+            raise OSError("input/output error")
+
+    monkeypatch.setattr(world.members, "look", look)
+    start = trio.current_time()
+    nursery.start_soon(world.members.run)
+    await trio.sleep(1000)
+    assert [at - start for at in times] == [0, 1, 3, 7]
+    assert not world.members.setback.last

@@ -56,6 +56,37 @@ async def test_a_settlement_that_failed_is_kept_and_goes_with_the_next_acceptanc
     await database.close()
 
 
+async def test_a_settlement_that_failed_is_written_once_the_disk_is_well_though_nothing_else_comes(
+    tmp_path: Path, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = Database(tmp_path / "state.db", room.SCHEMA)
+    await database.open()
+    await nursery.start(database.run)
+    ledger = Ledger(database)
+    await ledger.open()
+    nursery.start_soon(ledger.run)
+    (number,) = await accept(ledger)
+    tries: list[float] = []
+    write, written = ledger._write, trio.Event()
+
+    def full(connection: apsw.Connection) -> room._Written:
+        tries.append(0)
+        if len(tries) < 3:
+            raise apsw.FullError("no space left")
+        trio.from_thread.run_sync(written.set)
+        return write(connection)
+
+    monkeypatch.setattr(ledger, "_write", full)
+    monkeypatch.setattr("forwarder.ports.setbacks.FIRST", 0.01)
+    ledger.settle_soon(number, b"done", closed=True)
+    with trio.fail_after(5):
+        await written.wait()
+    await accept(ledger)
+    assert await database.read(lambda c: c.execute("SELECT still_open FROM debts WHERE number = 1").get) == 0
+    assert not ledger.setback.last
+    await database.close()
+
+
 async def test_many_settlements_of_one_tick_are_one_job(tmp_path: Path, nursery: trio.Nursery) -> None:
     database = Database(tmp_path / "state.db", room.SCHEMA)
     await database.open()

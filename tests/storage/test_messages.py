@@ -10,9 +10,11 @@ from typing import Any
 import apsw
 import pytest
 import trio
+import trio.testing
 
 from forwarder.model import Mailbox, Outcome, parse_mailbox
 from forwarder.ports import Child, Copy, Full, Verdict
+from forwarder.storage.bodies import Bodies
 from forwarder.storage.copies import StoredCopies
 from forwarder.storage.database import Database, Migration
 from forwarder.storage.message_rows import Envelope, OverLimit, OverQuota, Submitted
@@ -605,3 +607,21 @@ async def test_a_scan_never_ends_past_a_key_that_is_on_its_way_to_the_disk(house
     house.messages.unstamp(stamp)
     page = await house.messages.scan("news", None, 0, ())
     assert page is not None and page.end == house.now
+
+
+async def test_a_sweep_that_failed_is_made_again_soon_then_less_often(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    sweeping = Sweeping(Database(tmp_path / "state.db", SCHEMA), Bodies(tmp_path / "bodies"), lambda: 0.0)
+    times: list[float] = []
+
+    async def sweep() -> None:
+        times.append(trio.current_time())
+        if len(times) < 9:
+            raise apsw.FullError("disk full")
+
+    monkeypatch.setattr(sweeping, "sweep", sweep)
+    nursery.start_soon(sweeping.run)
+    await trio.sleep(7000)
+    assert times == [0, 1, 3, 7, 15, 31, 63, 123, 183, 183 + 3600]
+    assert not sweeping.setback.last

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -254,3 +255,29 @@ async def test_gone_means_paid(autojump_clock: MockClock, nursery: trio.Nursery,
     await trio.sleep(1)
     assert world.asked == ["look", "body", "silence"]
     assert world.copies.debts == {}
+
+
+async def test_a_disk_that_fails_keeps_no_source_waiting_for_long(
+    autojump_clock: MockClock, world: World, monkeypatch: pytest.MonkeyPatch, nursery: trio.Nursery
+) -> None:
+    tries: list[float] = []
+
+    async def fails(*_: object, **__: object) -> None:
+        tries.append(trio.current_time())
+        raise OSError("input/output error")
+
+    assert await world.pulling.pull(make_order()) == Outcome(0)
+    with monkeypatch.context() as broken:
+        broken.setattr(world.copies, "owed", fails)
+        nursery.start_soon(world.pulling.run)
+        await trio.sleep(3600)
+    assert tries[:5] == [0, 1, 3, 7, 15]
+    assert max(b - a for a, b in pairwise(tries)) <= 60
+    assert world.pulling.setback.last == "OSError: input/output error"
+    with monkeypatch.context() as broken:
+        broken.setattr(world.copies, "paid", fails)
+        await trio.sleep(120)
+    assert "silence" in world.asked
+    await trio.sleep(61)
+    assert not world.copies.debts
+    assert not world.pulling.setback.last

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -43,6 +44,9 @@ class World:
 
     def times(self, to: Mailbox = BRIAN) -> list[int]:
         return [round(sent.at) for sent in self.notifier.sent if sent.to == str(to)]
+
+    def told(self, number: int = 1) -> Told:
+        return self.messages.keys[number].state.told
 
     def sent_to(self) -> list[str]:
         return [sent.to for sent in self.notifier.sent]
@@ -199,16 +203,63 @@ async def test_a_disk_that_fails_stops_nothing_for_good(
     async def fails(*_: object) -> None:
         raise OSError("input/output error")
 
+    tries: list[float] = []
+
+    async def fails_to_read(*_: object) -> None:
+        tries.append(trio.current_time())
+        await fails()
+
     world.messages.submit(BRIAN)
     with monkeypatch.context() as broken:
-        broken.setattr(world.messages, "due", fails)
+        broken.setattr(world.messages, "due", fails_to_read)
         world.start()
         await trio.sleep(10)
+        assert tries == [0, 1, 3, 7], "soon at first, then less often"
+        assert world.sending.setback.last == "OSError: input/output error"
+    await trio.sleep(10)
+    assert world.times() == [15]
+    assert not world.sending.setback.last
+
+
+async def test_an_outcome_that_the_disk_does_not_take_is_kept_and_its_target_is_not_told_again(
+    autojump_clock: MockClock, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries: list[float] = []
+
+    async def fails(*_: object) -> None:
+        tries.append(trio.current_time())
+        raise OSError("input/output error")
+
+    world.messages.submit(BRIAN)
     with monkeypatch.context() as broken:
         broken.setattr(world.messages, "settle", fails)
-        await trio.sleep(300)
-    await trio.sleep(600)
-    assert world.times() == [300, 600], "and no outcome is believed that was not committed"
+        world.start()
+        await trio.sleep(3600)
+    assert tries[:5] == [0, 1, 3, 7, 15]
+    assert max(b - a for a, b in pairwise(tries)) <= 60, "an hour later too it tries each minute"
+    assert world.told() is Told.unprocessed, "no outcome is believed that was not committed"
+    await trio.sleep(61)
+    assert world.told() is Told.notifying
+    assert world.times() == [0]
+
+
+async def test_a_key_that_cannot_be_sent_keeps_no_other_and_is_tried_each_minute(
+    autojump_clock: MockClock, world: World
+) -> None:
+    """A bug in what one key leads to."""
+
+    def fails(sent: Sent) -> Outcome:
+        raise KeyError("a bug")
+
+    world.notifier.answers[str(BOB)] = fails
+    world.start()
+    world.messages.submit(BOB)
+    await trio.sleep(100)
+    world.messages.submit(BRIAN)
+    await trio.sleep(3600)
+    assert world.times() == [100]
+    assert 50 < len(world.times(BOB)) < 80
+    assert world.sending.setback.last == "KeyError: 'a bug'"
 
 
 # -- redirects
