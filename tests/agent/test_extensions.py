@@ -307,7 +307,7 @@ async def test_what_was_taken_before_is_screened_again(screened: tuple[World, Co
 async def test_nobody_is_told_why_we_could_not_connect(world: World) -> None:
     """Else we would be a port scanner for who names our targets (8.3)."""
     people(world)
-    told = []
+    told: list[Outcome] = []
     for why in ("192.168.7.1:22: private address", "192.168.7.1:7101: connection refused", "no answer"):
         kind = "forbidden" if "private" in why else "noserver"
         world.where.missing["isp.example"] = NoService(kind, why)  # type: ignore[arg-type]
