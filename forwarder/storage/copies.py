@@ -181,7 +181,7 @@ def _keep(c: apsw.Connection, upload: bodies.Upload, copy: Copy, now: int, quota
     for reader in copy.readers:
         number, _ = keys.mint(c, Fresh(message, reader=reader, bond=bond), now)
         listing.list_privately(c, copy.entry, reader, owner, number, now)
-    held = copy.shared or copy.unpin == "after_readers"
+    held = keys.ASKED if copy.unpin == "after_readers" else keys.KEPT if copy.shared else 0
     c.execute(
         "INSERT INTO source (message, notification, address, shared, silence, unpin, held, due, since)"
         " VALUES (?,?,?,?,?,?,?,?,?)",

@@ -17,7 +17,7 @@ from forwarder.store.machine import Event, Life, Read, State, Told, step
 class Held(NamedTuple):
     """A key with what it opens. copied: its message is an address's copy, and `account` the address.
 
-    held: its source's pin is ours to keep.
+    held: its source may still take it back.
     """
 
     number: int
@@ -64,6 +64,9 @@ _COLUMNS = """k.number, k.identifier, k.message, k.root, k.bond, k.recipient, k.
     k.told, k.life, k.read, k.due, k.failures, k.lastcode, k.follow, k.closed, k.closer,
     m.account, m.file, m.size, m.sha256, m.headers, m.summary, m.expires, m.origin IS NOT NULL,
     coalesce(s.held, 0)"""
+ASKED, KEPT = 1, 2
+"""How a source's pin is held: asked before each reading, for its sender may still take it back; or our copy is served
+whatever becomes of it (`after_copy`), and the pin is kept for the sake of others who hold the same key."""
 _HELD = f"""SELECT {_COLUMNS} FROM message_key k JOIN message m ON m.number = k.message
     LEFT JOIN source s ON s.message = k.message"""  # noqa: S608  # names of ours
 
@@ -189,7 +192,7 @@ def _let_go(c: apsw.Connection, message: int, event: Event, now: int) -> None:
     else:
         owed = "unpin=NOT shared, due=CASE WHEN shared THEN NULL ELSE :now END"
     c.execute(
-        f"UPDATE source SET held=0, {owed}, failures=0, since=:now WHERE message=:message AND held=1",  # noqa: S608
+        f"UPDATE source SET held=0, {owed}, failures=0, since=:now WHERE message=:message AND held<>0",  # noqa: S608
         {"now": now, "message": message},
     )
 
@@ -204,5 +207,5 @@ def _held(row: Sequence[object]) -> Held:
     state = State(Told(told), Life(life), Read(read), due, failures, lastcode, bool(follow))
     values[10:17] = [state]
     values[5:7] = map(mailbox, values[5:7])
-    values[8], values[-2], values[-1] = bool(values[8]), bool(values[-2]), bool(values[-1])
+    values[8], values[-2], values[-1] = bool(values[8]), bool(values[-2]), values[-1] == ASKED
     return Held._make(values)

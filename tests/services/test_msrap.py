@@ -80,7 +80,8 @@ async def copied(
     targets = tuple(parse_mailbox(target) for target in to)
     order = Copy(
         *("store.example", key, source, address, MINUTES, targets, readers),
-        *(more.get("linked", False), "after_copy" if readers else "after_readers", False, made, ends),
+        *(more.get("linked", False), "after_copy" if readers else "after_readers", more.get("shared", False)),
+        *(made, ends),
     )
     await house.copies.keep(upload, order)
     rows = await house.database.read(
@@ -255,9 +256,12 @@ async def test_a_source_that_cannot_be_reached_keeps_nobody_from_our_copy(house:
     assert (await house.reader().say(Retrieve(key, View.all, 0, 999))).data.data == BODY
 
 
-async def test_a_copy_that_is_ours_alone_asks_nobody(house: StoreHouse) -> None:
-    (key,) = await copied(house, to=(), readers=("bob",))
-    await house.reader().say(Retrieve(key, View.all, 0, 999))
+@pytest.mark.parametrize("shared", [False, True])
+async def test_a_copy_that_is_ours_alone_asks_nobody(house: StoreHouse, shared: bool) -> None:
+    """An archive inside a role: another member's un-pin, or the source's own end, takes nothing from it."""
+    (key,) = await copied(house, to=(), readers=("bob",), shared=shared)
+    house.source = Gone()
+    assert (await house.reader().say(Retrieve(key, View.all, 0, 999))).data.data == BODY
     assert house.looks == 0
 
 
