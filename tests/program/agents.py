@@ -20,9 +20,19 @@ PATIENCE = 15.0
 CAPABILITIES = rnasp.Capabilities(1, frozenset({"results", "trace"}), "sender.example")
 
 
-def notification(to: str, key: int, *, store: str = "store.example", sender: str = "toby", **more: Any) -> Notification:
-    """As it would have come by wire."""
-    made = Notification(ServiceLocation(store), None, parse_mailbox(to), key.to_bytes(16, "big"), sender, 1234, **more)
+def notification(
+    to: str,
+    key: int,
+    *,
+    store: str = "store.example",
+    at: ServiceLocation | None = None,
+    sender: str = "toby",
+    **more: Any,
+) -> Notification:
+    """As it would have come by wire. at: the store, in place of a name."""
+    made = Notification(
+        at or ServiceLocation(store), None, parse_mailbox(to), key.to_bytes(16, "big"), sender, 1234, **more
+    )
     return decode_notification(encode_notification(made))
 
 
@@ -56,8 +66,8 @@ def codes(response: rnasp.Response) -> list[int]:
 class Agent:
     """Listens on loopback; `answer` says what becomes of a PDU. `took` counts notifications by recipient."""
 
-    def __init__(self, host: str = "127.0.0.1") -> None:
-        self._listener = socket.create_server((host, 0), backlog=256)
+    def __init__(self, host: str = "127.0.0.1", port: int = 0) -> None:
+        self._listener = socket.create_server((host, port), backlog=256)
         self.port: int = self._listener.getsockname()[1]
         self.pdus = 0
         self.connections = 0

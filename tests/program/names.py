@@ -1,4 +1,7 @@
-"""A name server of our own on loopback: it knows what a test tells it, and says NXDOMAIN to the rest."""
+"""A name server of our own on loopback: it knows what a test tells it, and says NXDOMAIN to the rest.
+
+`turns` are answers one after the other, for names that change between two questions; the last of them stays.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,8 @@ class Names:
         self._socket.bind(("127.0.0.1", 0))
         self.port: int = self._socket.getsockname()[1]
         self.records: dict[tuple[str, str], list[str]] = {}
+        self.turns: dict[tuple[str, str], list[list[str]]] = {}
+        self.ttl = 60
         self.empty: set[str] = set()
         self.broken: set[str] = set()
         self.asked: list[str] = []
@@ -35,11 +40,13 @@ class Names:
         question = query.question[0]
         name, rdtype = question.name.to_text(omit_final_dot=True).lower(), question.rdtype.name
         self.asked.append(name)
+        if turns := self.turns.get((name, rdtype)):
+            self.records[name, rdtype] = turns.pop(0)
         answer = dns.message.make_response(query)
         if name in self.broken:
             answer.set_rcode(dns.rcode.SERVFAIL)
         elif records := self.records.get((name, rdtype)):
-            answer.answer.append(dns.rrset.from_text_list(question.name, 60, "IN", rdtype, records))
+            answer.answer.append(dns.rrset.from_text_list(question.name, self.ttl, "IN", rdtype, records))
         elif name not in self.empty and not any(known == name for known, _ in self.records):
             answer.set_rcode(dns.rcode.NXDOMAIN)
         return answer
