@@ -195,7 +195,8 @@ class Load:
     """A message to be carried to targets without an agent. number: the row that owes it.
 
     returns: the envelope sender of a message that came from another mail system, None for a native one.
-    tries: how often it was tried for these targets. body: the whole message; raises PeerError.
+    tries: how often it was tried for these targets. body: the whole message in slices; raises Gone, and PeerError, also
+    beyond so many octets.
     """
 
     number: int
@@ -204,7 +205,7 @@ class Load:
     returns: str | None
     since: datetime
     tries: int
-    body: Callable[[], AbstractAsyncContextManager[AsyncIterator[bytes]]]
+    body: Callable[[int], AbstractAsyncContextManager[AsyncIterator[bytes]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,9 +235,18 @@ Carried = Taken | Later | Never
 Carry = Callable[[Load], Awaitable[Mapping[Mailbox, Carried]]]
 """At least once. A target that is not in the answer is tried later, as after PeerError."""
 
-CarryFailed = Callable[[int, Mailbox | None, Never], Awaitable[bool]]
-"""A report says that what was taken has failed: the row's number and the target (None: whichever were carried).
-False: no such row, or nothing of it was carried."""
+class Failed(NamedTuple):
+    """What became of a report. known: it ended a target that had been carried and was not yet believed to have arrived.
+
+    returns: the envelope sender that the message came with, if it came by other mail.
+    """
+
+    known: bool
+    returns: str | None
+
+
+CarryFailed = Callable[[int, Mailbox | None, Never], Awaitable[Failed]]
+"""A report says that what was taken has failed: the row's number, the target (None: whichever were carried)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,8 +270,8 @@ class CarrierSpec(Generic[O]):
 class ServicePorts(Ports):
     """What a service may have beside the ports of all plugins.
 
-    tls: the server's context by SNI, None where no certificate is configured. clear_login: whether a password may come
-    in clear from this address.
+    tls: the server's context for a new session, by SNI; None where no certificate is configured. clear_login: whether
+    a password may come in clear from this address.
     """
 
     look: Look = field(kw_only=True)
@@ -271,7 +281,7 @@ class ServicePorts(Ports):
     submit: Submit = field(kw_only=True)
     failures: Failures = field(kw_only=True)
     carry_failed: CarryFailed = field(kw_only=True)
-    tls: ssl.SSLContext | None = field(kw_only=True)
+    tls: Callable[[], ssl.SSLContext] | None = field(kw_only=True)
     clear_login: Callable[[str], bool] = field(kw_only=True)
 
 

@@ -167,7 +167,8 @@ class _Loading:
                     self.problem(plugin, wrong)
                     continue
                 spec = cast("AnySpec", offered)
-                self._known(spec)[spec.name] = self.guard.owned(spec, plugin) if isinstance(spec, StrategySpec) else spec
+                guarded = self.guard.owned(spec, plugin) if isinstance(spec, StrategySpec) else spec
+                self._known(spec)[spec.name] = guarded
                 yield spec
 
     def _known(self, spec: Any) -> dict[str, Any]:

@@ -14,18 +14,20 @@ from itertools import count
 
 import trio
 
+from forwarder.agent.carriage import Carriage
 from forwarder.agent.errands import Errands
 from forwarder.agent.item import Item
 from forwarder.agent.links import Links
 from forwarder.agent.marks import Marks
 from forwarder.agent.owed import DAILY, Changed, Member, Owed, Retry, Status, debt_of, members_state
-from forwarder.agent.routes import Entry, Leg
+from forwarder.agent.routes import IM2000, Entry, Leg
 from forwarder.agent.story import Story
+from forwarder.bridges import Carried, Later, Never, Taken
 from forwarder.model import Mailbox, Notification, Outcome
 from forwarder.plugin import PeerError, Pull, Work
-from forwarder.ports import Clock, Debt, Gone, Ledger, NoService, Sources
-from forwarder.wire.notification import MalformedPDU, decode_notification, original_tlv, splice
-from forwarder.wire.outcome import ACCEPTED, DEFERRED, DUPLICATE, NOUSER, REFUSED, code_class, from_target
+from forwarder.ports import ByCarrier, Clock, Debt, Gone, Ledger, NoService, Sources
+from forwarder.wire.notification import MalformedPDU, decode_notification, encode_notification, original_tlv, splice
+from forwarder.wire.outcome import ACCEPTED, DEFERRED, DUPLICATE, NOUSER, PERMANENT, REFUSED, code_class, from_target
 
 OUT_AT_ONCE = 20_000
 PATIENCE = 60.0
@@ -45,9 +47,12 @@ class Courier:
         errands: Errands,
         marks: Marks,
         story: Story,
+        carriage: Carriage,
         retry: Retry,
         clock: Clock,
     ) -> None:
+        self._carriage = carriage
+        carriage.told = self._brought
         self._links = links
         self._ledger = ledger
         self._sources = sources
@@ -66,6 +71,7 @@ class Courier:
         self._woken = trio.Event()
         self.inner: Callable[[bytes, Ended], None] = _nobody_inside
         self.pull_ended: Callable[[int], None] = _uncounted
+        self.failed: Callable[[Debt, Outcome], None] = _nobody_asks
 
     # -- rows for new debts
 
@@ -101,8 +107,10 @@ class Courier:
         for member in owed.members:
             if member.status is Status.OWED:
                 self._ready.append((owed, member))
-            elif member.status is Status.TAKEN and member.due:
+            elif member.status in (Status.TAKEN, Status.CARRIED) and member.due:
                 self._at(member.due, owed.debt.number)
+        if owed.at_rest:  # its last word was said, and what follows from it is still to be done
+            self._write_at_tick(owed)
         self._pump()
 
     async def load(self) -> None:
@@ -196,8 +204,7 @@ class Courier:
             lost()
             return
         self._owed[number] = owed
-        refused = [member for member in owed.members if member.status is Status.REFUSED]
-        if len(refused) == len(owed.members):
+        if all(member.status is Status.REFUSED for member in owed.members):
             del self._owed[number]
             ended(_final(owed))
             return
@@ -206,7 +213,8 @@ class Courier:
     def _reopen(self, owed: Owed, ended: Ended) -> None:
         """The row says who is sent to once more before the store is told that we do."""
         now = self._clock()
-        members = [m for m in owed.members if m.status is not Status.REFUSED and not m.out and m.promised <= now]
+        ended_ones = (Status.REFUSED, Status.CARRIED)
+        members = [m for m in owed.members if m.status not in ended_ones and not m.out and m.promised <= now]
         for member in members:
             member.again(now)
 
@@ -240,6 +248,9 @@ class Courier:
             self._pumping = False
 
     def _send(self, owed: Owed, member: Member) -> None:
+        if member.via not in ("", IM2000):
+            self._carriage.put(owed, member, member.via)
+            return
         leg = member.leg or self._marks.leg(member.mailbox)
         member.leg = leg
         if owed.hop is None:
@@ -257,6 +268,9 @@ class Courier:
             self._links.offer(leg.mailbox, octets, lambda answer: self._told(owed, member, answer), deadline=deadline)
 
     def _told(self, owed: Owed, member: Member, answer: Outcome | PeerError) -> None:
+        if isinstance(answer, ByCarrier) and member.via != IM2000 and member in owed.members:
+            self._carriage.put(owed, member, answer.carrier)
+            return
         member.out = False
         self._out -= 1
         if member not in owed.members:  # he left meanwhile
@@ -279,6 +293,45 @@ class Courier:
         if self._ready:
             self._pump()
 
+    def _brought(self, owed: Owed, member: Member, answer: Carried | PeerError) -> None:
+        """What a carrier says of a target. Its own times rule, not [retry]."""
+        member.out = False
+        self._out -= 1
+        now = self._clock()
+        if member not in owed.members or owed.closed:
+            pass
+        elif isinstance(answer, Taken):
+            member.carried(now + max(answer.settle.total_seconds(), 0.001))
+            self._story.told(owed.debt, str(member.mailbox), Outcome(ACCEPTED), "carried")
+        elif isinstance(answer, Later):
+            member.tries += 1
+            member.due = max(answer.at.timestamp(), now + 1)
+        elif isinstance(answer, Never):
+            self._never(owed, member, answer)
+        else:
+            self._failed(owed, member, Outcome(DEFERRED), now)
+        self._settle(owed, member)
+        if self._ready:
+            self._pump()
+
+    def _never(self, owed: Owed, member: Member, answer: Never) -> None:
+        code = answer.code if code_class(answer.code) == PERMANENT else REFUSED
+        member.refused(code)
+        self._story.told(owed.debt, str(member.mailbox), Outcome(code, text=answer.text), "not carried")
+        self._story.not_carried(owed.debt, str(member.mailbox), answer.text)
+
+    async def carry_failed(self, number: int, mailbox: Mailbox | None, answer: Never) -> bool:
+        """A report of what was carried and is not yet believed to have arrived (bridges.CarryFailed)."""
+        owed = self._owed.get(number)
+        if owed is None:
+            return False
+        wanted = None if mailbox is None else mailbox.folded
+        failed = [m for m in owed.members if m.status is Status.CARRIED and wanted in (None, m.mailbox.folded)]
+        for member in failed:
+            self._never(owed, member, answer)
+            self._settle(owed, member)
+        return bool(failed)
+
     def _failed(self, owed: Owed, member: Member, outcome: Outcome, now: float) -> None:
         if member.status is Status.TAKEN:
             member.due = now + DAILY if now + DAILY < owed.repeats_end else 0.0
@@ -294,6 +347,9 @@ class Courier:
     def _settle(self, owed: Owed, member: Member) -> None:
         if member.due:
             self._at(member.due, owed.debt.number)
+        self._write_at_tick(owed)
+
+    def _write_at_tick(self, owed: Owed) -> None:
         if not owed.dirty:
             owed.dirty = True
             self._errands.at_tick(lambda: self._write(owed))
@@ -301,13 +357,32 @@ class Courier:
     def _write(self, owed: Owed) -> None:
         """Once a tick for each row, however many of its targets answered in it."""
         owed.dirty = False
-        closed = owed.closed or all(not member.out and not member.due for member in owed.members)
-        closed = closed and not any(member.status is Status.OWED for member in owed.members)
+        closed = owed.closed or owed.at_rest
+        if closed and owed.arrived and not owed.closed:
+            self._unpin(owed)
+            return
         self._ledger.settle_soon(owed.debt.number, owed.pack(), closed=closed)
         if closed:
             self._owed.pop(owed.debt.number, None)
             if all(member.status is Status.REFUSED for member in owed.members):
                 self._keep_final(owed.debt.number, _final(owed))
+                self.failed(owed.debt, _final(owed))
+
+    def _unpin(self, owed: Owed) -> None:
+        """What is brought is done with: the un-pin is owed first, by a row of its own, then this one closes."""
+        self._ledger.settle_soon(owed.debt.number, owed.pack(), closed=False)
+        octets = encode_notification(owed.notification)
+        debt = owed.debt._replace(number=0, kind="unpin", state=b"{}", octets=octets, accepted=int(self._clock()))
+
+        def owes(numbers: Sequence[int] | Exception) -> None:
+            if isinstance(numbers, Exception):  # the disk: once more in a while
+                self._at(self._clock() + ASKED_LEAST, owed.debt.number)
+                return
+            owed.closed = True
+            self._write(owed)
+            self.take(debt._replace(number=numbers[0], open=True), owed.notification)
+
+        self._ledger.accept_soon([debt], owes)
 
     def _keep_final(self, number: int, outcome: Outcome) -> None:
         while len(self._finals) >= FINALS:
@@ -349,8 +424,10 @@ class Courier:
                 member.due = 0.0
                 if member.status is Status.TAKEN:
                     repeat.append(member)
-                else:
+                elif member.status is not Status.CARRIED:
                     self._ready.append((owed, member))
+        if not repeat and owed.arrived:  # by all that we hear
+            self._write_at_tick(owed)
         if repeat:
             self._errands.soon(self._repeat, owed, repeat)
         self._pump()
@@ -392,6 +469,10 @@ def _final(owed: Owed) -> Outcome:
 
 def _nobody_inside(octets: bytes, ended: Ended) -> None:
     raise AssertionError("the dispatcher was not wired to the courier")
+
+
+def _nobody_asks(debt: Debt, outcome: Outcome) -> None:
+    """Until our own store wants to hear at once that every target refused."""
 
 
 def _uncounted(number: int) -> None:

@@ -11,7 +11,7 @@ from forwarder.agent.routes import Entry
 from forwarder.agent.turn import Turn
 from forwarder.model import Mailbox, Notification, Outcome, Peer, Redirect
 from forwarder.plugin import PeerError, Plan, Verdict
-from forwarder.ports import NoService
+from forwarder.ports import ByCarrier, NoService
 from forwarder.wire.outcome import ACCEPTED, BUSY, DEFERRED, DUPLICATE, MOVED, code_class, from_target
 
 SOON = Outcome(DEFERRED, retryafter=300)
@@ -29,6 +29,7 @@ class Item:
         "_missing",
         "_settle",
         "at",
+        "by_carrier",
         "deadline",
         "ended",
         "entry",
@@ -69,6 +70,7 @@ class Item:
         self.turn = turn
         self.index = index
         self._settle = settle
+        self.by_carrier: Callable[[Item], None] | None = None
         self.ended = False
         self._codes: list[Outcome] | None = None
         self._missing = 1
@@ -97,6 +99,9 @@ class Item:
 
     def tell(self, answer: Outcome | PeerError, /) -> None:
         """What the agent of a single target said, or that it said nothing: its outcome is ours (5.0)."""
+        if self.by_carrier is not None and isinstance(answer, ByCarrier):
+            self.by_carrier(self)
+            return
         self.end(from_target(answer) if isinstance(answer, Outcome) else from_failure(answer))
 
     def fail(self, outcome: Outcome) -> None:

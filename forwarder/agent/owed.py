@@ -19,12 +19,13 @@ ASKED_MOST = 7 * DAILY
 
 
 class Status(IntEnum):
-    """OWED until the target took it, refused it for good, or we gave up."""
+    """OWED until the target took it, refused it for good, or we gave up. CARRIED: the carrier's other side took it."""
 
     OWED = 0
     TAKEN = 1
     REFUSED = 2
     GIVEN_UP = 3
+    CARRIED = 4
 
 
 class Retry:
@@ -41,9 +42,10 @@ class Retry:
 
 
 class Member:
-    """One target. due: Unix time of its next try or repeat, 0 = none; promised: it needs no repeat before then."""
+    """One target. due: Unix time of its next try or repeat, or of the day from which what was carried is believed to
+    have arrived; 0 = none. promised: it needs no repeat before then. via: as `Leg.via`."""
 
-    __slots__ = ("code", "due", "leg", "mailbox", "out", "promised", "status", "tries")
+    __slots__ = ("code", "due", "leg", "mailbox", "out", "promised", "status", "tries", "via")
 
     def __init__(
         self,
@@ -53,8 +55,10 @@ class Member:
         due: float = 0.0,
         tries: int = 0,
         promised: float = 0.0,
+        via: str = "",
     ) -> None:
         self.mailbox = mailbox
+        self.via = via
         self.status = status
         self.code = code
         self.due = due
@@ -74,6 +78,10 @@ class Member:
         """Its store has repeated it: owed, or due in the store's place, now. A crash forgets neither."""
         self.status = Status.OWED if self.status is Status.GIVEN_UP else self.status
         self.due = now
+
+    def carried(self, believed: float) -> None:
+        """believed: from when on no report of a failure is waited for any more."""
+        self.status, self.code, self.due = Status.CARRIED, 0, believed
 
     def refused(self, code: int) -> None:
         self.status, self.code, self.due = Status.REFUSED, code, 0.0
@@ -105,6 +113,17 @@ class Owed:
     def repeats_end(self) -> float:
         return self.debt.accepted + REPEATS_END
 
+    @property
+    def at_rest(self) -> bool:
+        """Nothing is due, out or owed."""
+        return all(not m.out and not m.due and m.status is not Status.OWED for m in self.members)
+
+    @property
+    def arrived(self) -> bool:
+        """Whether its un-pin is ours to give: a carrier brought it, and nobody else has it to close (bridges.md 5)."""
+        found = {member.status for member in self.members}
+        return Status.CARRIED in found and found <= {Status.CARRIED, Status.REFUSED}
+
     def strangers(self, legs: Sequence[Leg]) -> list[Leg]:
         """Those that are no members of it."""
         known = {member.mailbox.folded for member in self.members}
@@ -112,7 +131,7 @@ class Owed:
 
     def change(self, legs: Sequence[Leg]) -> tuple[list[Member], list[Member]]:
         """These are the members from now on: who joined, owed it all, and who left. The key stays shared."""
-        joined = [Member(leg.mailbox) for leg in self.strangers(legs)]
+        joined = [Member(leg.mailbox, via=leg.via) for leg in self.strangers(legs)]
         staying = {leg.mailbox.folded for leg in legs}
         left = [member for member in self.members if member.mailbox.folded not in staying]
         if joined or left:
@@ -121,16 +140,20 @@ class Owed:
         return joined, left
 
     def pack(self) -> bytes:
-        rows = [[str(m.mailbox), int(m.status), m.code, int(m.due), m.tries, int(m.promised)] for m in self.members]
+        rows = [
+            [str(m.mailbox), int(m.status), m.code, int(m.due), m.tries, int(m.promised), *([m.via] if m.via else [])]
+            for m in self.members
+        ]
         return json.dumps(rows, ensure_ascii=False, separators=(",", ":")).encode()
 
     @classmethod
     def unpack(cls, debt: Debt, notification: Notification) -> Owed:
         """From its row. A target still owed is due at once, whatever time it had."""
         members = []
-        for text, status, code, due, tries, promised in json.loads(debt.state):
+        for text, status, code, due, tries, promised, *via in json.loads(debt.state):
             owed = status == Status.OWED
-            members.append(Member(parse_mailbox(text), Status(status), code, 0.0 if owed else due, tries, promised))
+            due = 0.0 if owed else due
+            members.append(Member(parse_mailbox(text), Status(status), code, due, tries, promised, *via))
         return cls(debt, notification, members)
 
 
@@ -153,5 +176,5 @@ def debt_of(item: Item, kind: str, state: bytes, now: float) -> Debt:
 
 def members_state(legs: tuple[Leg, ...]) -> bytes:
     """The state of a new debt: all owed."""
-    rows = [[str(leg.mailbox), 0, 0, 0, 0, 0] for leg in legs]
+    rows = [[str(leg.mailbox), 0, 0, 0, 0, 0, *([leg.via] if leg.via else [])] for leg in legs]
     return json.dumps(rows, ensure_ascii=False, separators=(",", ":")).encode()

@@ -33,7 +33,7 @@ from forwarder.model import (
     RedirectKind,
 )
 from forwarder.plugin import Decline, Defer, Deposit, Hold, PeerError, Plan, Pull, Refuse, Resend, Step, Tell, Work
-from forwarder.ports import Arrival, Clock, Debt, Inbox, Ledger, Proven
+from forwarder.ports import Arrival, ByCarrier, Clock, Debt, Inbox, Ledger, Proven
 from forwarder.wire.notification import MalformedPDU, decode_notification, splice
 from forwarder.wire.outcome import (
     ACCEPTED,
@@ -53,6 +53,7 @@ PROMISE = 7 * 86400
 PER_HOP = 5.0
 TOO_MUCH = Outcome(REFUSED, text="it carries too much that we do not know")
 NOWHERE = Expansion(())
+BY_CARRIER = Outcome(DEFERRED, text="by a carrier")
 FULL = 3600
 """Seconds that a store is told to wait while too many pulls wait."""
 
@@ -159,15 +160,22 @@ class Performer:
             item.end(Outcome(REFUSED))
         elif isinstance(item.verdict, Hold):
             item.end(Outcome(UNVERIFIED, retryafter=max(300, int(item.verdict.until.timestamp() - self._clock()))))
-        elif step.sticky or (len(expansion.legs) > 1 and not step.stateless):
-            if self._may_be_passed_on(item, expansion.legs):
-                self._owe(item, self._courier.resend_debt(item, expansion.legs), once=False)
-            else:
-                item.end(TOO_MUCH)
+        elif (
+            step.sticky
+            or (len(expansion.legs) > 1 and not step.stateless)
+            or any(leg.carried for leg in expansion.legs)
+        ):
+            self._owe_to(item, expansion.legs)
         elif len(expansion.legs) == 1:
             self._pass_on(item, expansion.legs[0], RESENT, step.chains, item.end)
         else:
             self._pass_on_to_all(item, expansion.legs, step.chains)
+
+    def _owe_to(self, item: Item, legs: tuple[Leg, ...]) -> None:
+        if self._may_be_passed_on(item, legs):
+            self._owe(item, self._courier.resend_debt(item, legs), once=False)
+        else:
+            item.end(TOO_MUCH)
 
     def _may_be_passed_on(self, item: Item, legs: tuple[Leg, ...]) -> bool:
         """Asked before its row is owed: what can never be sent is refused, not acknowledged."""
@@ -186,7 +194,11 @@ class Performer:
 
         def told(outcome: Outcome) -> None:
             heard.append(outcome)
-            if len(heard) == len(legs):
+            if len(heard) < len(legs):
+                return
+            if BY_CARRIER in heard:  # one of them is owed durably, and so they all are; the same key, harmless
+                self._owe_to(item, legs)
+            else:
                 failed = [outcome for outcome in heard if code_class(outcome.code)]
                 item.end(Outcome(DEFERRED, retryafter=failed[0].retryafter or 300) if failed else Outcome(ACCEPTED))
 
@@ -202,10 +214,14 @@ class Performer:
         except MalformedPDU:
             item.end(TOO_MUCH)
             return
-        item.target = leg.mailbox
+        item.target, item.by_carrier = leg.mailbox, self._owe_instead
         item.since = self._tick.time()
         item.deadline = item.since + (_patience(notification) if notification.trace or notification.hops else STATELESS)
         self._links.carry(item, leg.mailbox.domain)
+
+    def _owe_instead(self, item: Item) -> None:
+        """Its one target has no agent: owed, whatever the plan says of state (bridges.md 2)."""
+        self._owe_to(item, (self._marks.leg(item.target),))
 
     def _pass_on(self, item: Item, leg: Leg, how: int, chains: bool, told: Callable[[Outcome], None]) -> None:
         entry, notification = item.entry, item.notification
@@ -222,7 +238,12 @@ class Performer:
         deadline = self._tick.time() + _patience(notification)
 
         def heard(answer: Outcome | PeerError) -> None:
-            if isinstance(answer, PeerError):
+            if isinstance(answer, ByCarrier) and not leg.via:
+                if how == RESENT:
+                    self._owe_to(item, (leg,))
+                else:
+                    told(BY_CARRIER)
+            elif isinstance(answer, PeerError):
                 told(from_failure(answer))
             elif chains and answer.code == REDIRECTED and len(answer.redirects) == 1 and self._trusts(answer):
                 self._follow(octets, answer.redirects[0], deadline, told)
@@ -378,6 +399,11 @@ def _beside_each_other(item: Item, deeds: list[tuple[Step, Expansion]]) -> list[
     others = [deed for deed in deeds if type(deed[0]) is not Tell]
     item.split(len(others))
     return others
+
+
+def _carried(expansion: Expansion) -> bool:
+    """Whether a carrier is asked for by name."""
+    return any(leg.carried for leg in expansion.legs)
 
 
 def _pending(debt: Debt, item: Item) -> Pending:

@@ -23,6 +23,8 @@ from forwarder.wire.outcome import ACCEPTED, DEFERRED, LOOP, NOUSER, REFUSED
 ENTRIES = 100_000
 NESTED_TRUSTED = 1.0
 PLAIN_FORWARD = "rewrite_resend"
+IM2000, AUTO = "im2000", "auto"
+"""Words of `via` that name no carrier."""
 
 Fresh = Mapping[Mailbox, Answer]
 Path = tuple[Mailbox, ...]
@@ -35,12 +37,21 @@ class Cold(NamedTuple):
 
 
 class Leg(NamedTuple):
-    """One final target. paths: by which hosted mailboxes it is reached, () = directly."""
+    """One final target. paths: by which hosted mailboxes it is reached, () = directly.
+
+    via: a carrier that its file asks for, "im2000" for none, "" = as the locator finds.
+    """
 
     mailbox: Mailbox
     recipient: bytes
     leaf: bool
     paths: tuple[Path, ...]
+    via: str = ""
+
+    @property
+    def carried(self) -> bool:
+        """By a carrier, whatever the locator would find."""
+        return self.via not in ("", IM2000)
 
 
 class Expansion(NamedTuple):
@@ -206,7 +217,7 @@ class Routes:
         if kept is not None and kept.generation == self._addresses.generation and now < kept.until:
             return kept.expansion
         walk = _Walk(self._addresses, fresh, self._depth)
-        walk.down(to, (entry.route.address,))
+        walk.down(to, (entry.route.address,), entry.route.via)
         if walk.cold:
             return Cold(frozenset(walk.cold))
         expansion = self._expansion(entry.route, walk)
@@ -225,8 +236,9 @@ class Routes:
 
     def remember_straight(self, entry: Entry, plan: Plan, expansion: Expansion) -> None:
         """So that the next notification with this plan, all of it one Resend that sticks to nothing, goes straight."""
-        if len(expansion.legs) == 1 and expansion.legs[0].paths == ((),) and not expansion.legs[0].leaf:
-            entry.straight = Straight(plan, self._addresses.generation, expansion.legs[0])
+        leg = expansion.legs[0] if len(expansion.legs) == 1 else None
+        if leg is not None and leg.paths == ((),) and not leg.leaf and not leg.via:
+            entry.straight = Straight(plan, self._addresses.generation, leg)
 
     def _expansion(self, route: Route, walk: _Walk) -> Expansion:
         if walk.circle:
@@ -236,8 +248,8 @@ class Routes:
         if limit:
             return Expansion((), Outcome(DEFERRED, retryafter=86400, text=f"over the limit {limit}"), limit)
         legs = [
-            Leg(mailbox, recipient_tlv(mailbox), self._addresses.hosted(mailbox.domain), tuple(paths))
-            for mailbox, paths in walk.found.values()
+            Leg(mailbox, recipient_tlv(mailbox), self._addresses.hosted(mailbox.domain), tuple(paths), via)
+            for mailbox, paths, via in walk.found.values()
         ]
         return Expansion(tuple(legs))
 
@@ -253,14 +265,16 @@ class _Walk:
         self.circle = False
         self.too_deep = False
         self.nested = False
-        self.found: dict[Mailbox, tuple[Mailbox, list[Path]]] = {}
+        self.found: dict[Mailbox, tuple[Mailbox, list[Path], str]] = {}
 
-    def down(self, to: Path, path: Path) -> None:
+    def down(self, to: Path, path: Path, via: Mapping[Mailbox, str]) -> None:
+        """via: what the file that names these targets says of them; nothing of hosted ones counts."""
         for mailbox in to:
             if self._addresses.hosted(mailbox.domain):
                 self._hosted(mailbox, path)
             else:
-                self._final(mailbox, path)
+                word = via.get(mailbox, AUTO) if via else AUTO
+                self._final(mailbox, path, "" if word == AUTO else word)
 
     def _hosted(self, mailbox: Mailbox, path: Path) -> None:
         self.nested = True
@@ -274,12 +288,12 @@ class _Walk:
         elif len(path) > self._depth:
             self.too_deep = True
         elif isinstance(answer, Found) and _plain(answer.route):
-            self.down(answer.route.to, (*path, address))
+            self.down(answer.route.to, (*path, address), answer.route.via)
         else:
             self._final(mailbox, path)
 
-    def _final(self, mailbox: Mailbox, path: Path) -> None:
-        self.found.setdefault(mailbox.folded, (mailbox, []))[1].append(path[1:])
+    def _final(self, mailbox: Mailbox, path: Path, via: str = "") -> None:
+        self.found.setdefault(mailbox.folded, (mailbox, [], via))[1].append(path[1:])
 
 
 def _plain(route: Route) -> bool:

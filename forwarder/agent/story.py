@@ -24,6 +24,9 @@ class Story:
         self.told(debt, target, outcome, "given up")
         self._log.info("given up", key=handle(debt.key), entry=debt.entry, target=target, code=outcome.code)
 
+    def not_carried(self, debt: Debt, target: str, why: str) -> None:
+        self._log.info("not carried", key=handle(debt.key), entry=debt.entry, target=target, why=why)
+
     def fault(self, debt: Debt, error: Exception) -> None:
         """Ours, not a peer's: its row stays open."""
         self._log.info("debt not taken", number=debt.number, entry=debt.entry, error=f"{type(error).__name__}: {error}")

@@ -15,6 +15,7 @@ from functools import partial
 import structlog
 import trio
 
+from forwarder.agent.carriage import Carriage, Sender
 from forwarder.agent.courier import Courier
 from forwarder.agent.decide import Decider
 from forwarder.agent.dispatch import Dispatcher
@@ -29,17 +30,21 @@ from forwarder.agent.repeats import Repeats
 from forwarder.agent.routes import Routes
 from forwarder.agent.screens import Screens
 from forwarder.agent.story import Story
+from forwarder.bridges import ServicePorts
 from forwarder.config.accounts import AccountFiles
 from forwarder.config.addresses import AddressFiles
 from forwarder.config.certificates import load_pair
+from forwarder.config.doors import Doors
 from forwarder.config.keys import SigningKeys
 from forwarder.config.settings import Settings
+from forwarder.daemon.doors import carry_failed, look, service_ports, verify
 from forwarder.daemon.keys import OwnKeys, TextsOrOwn
 from forwarder.daemon.naming import Naming
 from forwarder.daemon.reach import Reach, reach
+from forwarder.daemon.services import Opened, Services
 from forwarder.daemon.state import State
 from forwarder.daemon.strategies import InstalledStrategies, PluginSource
-from forwarder.model import Endpoint, Hop, Mailbox, Peer
+from forwarder.model import Endpoint, Hop, Mailbox, Notification, Outcome, Peer
 from forwarder.net.address_filter import may_log_in
 from forwarder.net.certificates import Certificates, Pair
 from forwarder.net.server import Limits, PduServer
@@ -47,13 +52,17 @@ from forwarder.net.sources import StoreSources
 from forwarder.net.texts import TextRecords
 from forwarder.plugin import Log
 from forwarder.plugins import Plugins
-from forwarder.ports import Clock, ServiceName
+from forwarder.ports import Clock, Debt, ServiceName
 from forwarder.ports.setbacks import Setback
 from forwarder.services.msoap import Msoap, StoreRules
 from forwarder.services.msrap import Msrap
+from forwarder.services.reading import Readings
 from forwarder.services.rnaqp import Rnaqp
 from forwarder.services.rnasp import Rnasp
+from forwarder.services.submitting import Submitting
 from forwarder.services.withdrawn import Withdrawn
+from forwarder.storage.reading import StoredReading
+from forwarder.storage.returns import Returns
 from forwarder.store.pulling import Pulling
 from forwarder.store.sending import Sending
 from forwarder.wire.session import MSOAP, MSRAP, RNAQP, RNASP
@@ -91,6 +100,9 @@ class Agent:
     courier: Courier
     members: Members
     dispatcher: Dispatcher
+    routes: Routes
+    decider: Decider
+    strategies: InstalledStrategies
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +121,7 @@ class Node:
     servers: Mapping[str, PduServer]
     certificates: Certificates | None
     strikes: Strikes
+    services: Services
     chores: Setback = field(default_factory=Setback)
 
 
@@ -119,9 +132,12 @@ def build(
     nursery: trio.Nursery,
     own: Callable[[Endpoint], bool],
     sessions: int,
+    doors: Doors,
+    opened: Sequence[Opened],
     clock: Clock = time.time,
 ) -> Node:
     """own: whether we listen there ourselves (protocol 8.3). sessions: room for so many.
+    doors, opened: services and carriers of plugins, and the sockets of these services.
 
     Raises ValueError for a plugin's bad table.
     """
@@ -129,7 +145,8 @@ def build(
     files = _files(settings, plugins, clock)
     strikes = Strikes(log, time.monotonic)
     submitters = SubmitterLimit(settings.limits.submitter_rate, settings.network.trusted, time.monotonic, strikes)
-    way = reach(settings, nursery, own, log, submitters, strikes)
+    carriers = {spec.name: spec.takes for spec, _ in doors.carriers}
+    way = reach(settings, nursery, own, log, submitters, strikes, carriers)
     state.inbox.struck = strikes
     repeats = Repeats(
         settings.node.name,
@@ -141,12 +158,18 @@ def build(
     repeats.struck = strikes
     store = _store(settings, state, files, way, repeats, clock)
     store.msrap.misses.struck = store.pulling.struck = strikes
-    agent = _agent(settings, plugins, state, files, way, store, repeats, submitters, strikes, nursery, clock, log)
+    returns = Returns(state.messages)
+    agent = _agent(
+        settings, plugins, state, files, way, store, repeats, submitters, strikes, nursery, clock, log, doors, returns
+    )
     sending = _sending(settings, state, files, way, agent, clock)
     limits = Limits(sessions, settings.limits.sessions_per_address, submitters.exempt, strikes)
     servers = _servers(settings, state, files, store, agent, limits, log)
     certificates = _certificates(settings, log)
-    return Node(settings, plugins, state, files, way, store, agent, sending, limits, servers, certificates, strikes)
+    services = _services(settings, state, files, store, agent, sending, certificates, returns, opened, clock)
+    return Node(
+        *(settings, plugins, state, files, way, store, agent, sending, limits, servers, certificates, strikes, services)
+    )
 
 
 def _files(settings: Settings, plugins: Plugins, clock: Clock) -> Files:
@@ -200,10 +223,12 @@ def _agent(
     nursery: trio.Nursery,
     clock: Clock,
     log: Log,
+    doors: Doors,
+    returns: Returns,
 ) -> Agent:
     name, limits = settings.node.name, settings.limits
     addresses, ledger, sources = files.addresses, state.ledger, store.sources
-    strategies = _strategies(plugins, files, way, store, clock)
+    strategies = _strategies(settings, plugins, files, way, store, clock)
     routes = _routes(settings, files, state, strategies, repeats)
     retry = _retry(settings)
     errands = Errands(
@@ -211,7 +236,11 @@ def _agent(
     )
     marks = Marks(repeats, addresses, clock, name=name)
     story = Story(state.trace, log, clock)
-    courier = Courier(way.links, ledger, sources, errands, marks, story, retry, clock)
+    made = {spec.name: spec.make(options, strategies.ports(spec.name)) for spec, options in doors.carriers}
+    carriage = Carriage(made, nursery, way.tick, sources, _sender(files, returns), clock, log)
+    courier = Courier(way.links, ledger, sources, errands, marks, story, carriage, retry, clock)
+    errands.unpin = sources.unpin
+    courier.failed = _failed(files, returns, nursery)
     pulls = PullLimit(limits.waiting, limits.waiting_per_sender, submitters.exempt, strikes)
     courier.pull_ended = pulls.ended
     performer = Performer(
@@ -247,7 +276,7 @@ def _agent(
     )
     members = Members(routes, decider, courier, ledger, state.copies, sources, addresses, clock, log)
     courier.inner, errands.perform, errands.pulled = dispatcher.receive_inner, dispatcher.perform, members.pulled
-    return Agent(submitters, repeats, courier, members, dispatcher)
+    return Agent(submitters, repeats, courier, members, dispatcher, routes, decider, strategies)
 
 
 def _routes(
@@ -264,9 +293,74 @@ def _routes(
     )
 
 
-def _strategies(plugins: Plugins, files: Files, way: Reach, store: Store, clock: Clock) -> InstalledStrategies:
+def _strategies(
+    settings: Settings, plugins: Plugins, files: Files, way: Reach, store: Store, clock: Clock
+) -> InstalledStrategies:
     records = TextsOrOwn(files.own_keys, TextRecords(way.names, strangers=way.strangers))
-    return InstalledStrategies(plugins, PluginSource(store.sources), way.connect, records, clock)
+    source, node = PluginSource(store.sources), settings.node.name
+    return InstalledStrategies(plugins, source, way.connect, records, clock, node, settings.path)
+
+
+def _sender(files: Files, returns: Returns) -> Sender:
+    async def sender(notification: Notification) -> str | None:
+        """Only what lies in our own store can have come by other mail."""
+        return await returns.sender(notification.identifier) if files.naming.ours(notification.store) else None
+
+    return sender
+
+
+def _failed(files: Files, returns: Returns, nursery: trio.Nursery) -> Callable[[Debt, Outcome], None]:
+    """Our own store need not wait for its next repeat to hear that all have refused."""
+
+    def failed(debt: Debt, outcome: Outcome) -> None:
+        if files.naming.ours(debt.store):
+            nursery.start_soon(_refused, returns, debt.key, outcome.code)
+
+    return failed
+
+
+async def _refused(returns: Returns, key: bytes, code: int) -> None:
+    try:
+        await returns.refused(key, code)
+    except Exception as error:  # the disk: its next repeat will tell
+        structlog.get_logger("forwarder").info("refusal not written", error=repr(error))
+
+
+def _services(
+    settings: Settings,
+    state: State,
+    files: Files,
+    store: Store,
+    agent: Agent,
+    sending: Sending,
+    certificates: Certificates | None,
+    returns: Returns,
+    opened: Sequence[Opened],
+    clock: Clock,
+) -> Services:
+    submitting = Submitting(state.messages, returns, files.accounts, _rules(settings))
+    sending.heard = submitting.heard
+    reading = StoredReading(state.inbox, state.ledger, state.messages)
+    readings = Readings(
+        *(files.accounts, files.addresses, state.catalogue, state.inbox, reading, store.sources),
+        *(_clear_login(settings), agent.courier.take, files.naming.store_of, clock),
+    )
+    clear_login = _clear_login(settings)
+
+    def ports(name: str) -> ServicePorts:
+        return service_ports(
+            agent.strategies.ports(name),
+            look=look(agent.routes, agent.decider, clock),
+            verify=verify(files.accounts),
+            login=readings,
+            submitting=submitting,
+            returns=returns,
+            carry_failed=carry_failed(agent.courier, state.ledger, returns),
+            tls=certificates.context if certificates else None,
+            clear_login=lambda address: clear_login(Peer(address)),
+        )
+
+    return Services(opened, ports)
 
 
 def _retry(settings: Settings) -> Retry:
@@ -291,7 +385,7 @@ def _servers(
     settings: Settings, state: State, files: Files, store: Store, agent: Agent, limits: Limits, log: Log
 ) -> Mapping[str, PduServer]:
     clear_login = _clear_login(settings)
-    rules = StoreRules(_seconds(settings.store.lifetime), settings.store.max_size, settings.store.quota)
+    rules = _rules(settings)
     rnaqp = Rnaqp(files.accounts, files.addresses, state.catalogue, state.inbox, clear_login)
     return {
         "rnasp": PduServer(RNASP, Rnasp(agent.dispatcher, name=settings.node.name), limits, log),
@@ -323,6 +417,10 @@ def start(node: Node, nursery: trio.Nursery) -> None:
         node.sending.run,
     ):
         nursery.start_soon(task)
+
+
+def _rules(settings: Settings) -> StoreRules:
+    return StoreRules(_seconds(settings.store.lifetime), settings.store.max_size, settings.store.quota)
 
 
 def _clear_login(settings: Settings) -> Callable[[Peer], bool]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import trio
@@ -17,7 +17,7 @@ from forwarder.model import Endpoint
 from forwarder.net.address_filter import AddressFilter
 from forwarder.net.destinations import Destinations
 from forwarder.net.dial import Dialer
-from forwarder.net.locate import Locator
+from forwarder.net.locate import Locator, Takes
 from forwarder.net.resolve import Dns
 from forwarder.net.sessions import Pool
 from forwarder.net.tls import Trust, system_context, system_trust
@@ -51,12 +51,13 @@ def reach(
     log: Log,
     submitters: SubmitterLimit,
     struck: Struck,
+    carriers: Mapping[str, Takes],
 ) -> Reach:
     """own: whether we listen there ourselves (protocol 8.3)."""
     address_filter = AddressFilter(settings.network.allow, own)
     dialer = Dialer(address_filter, Destinations(time.monotonic, struck), submitters.exempt)
     names = Dns(settings.resolve.nameservers, settings.resolve.zones)
-    locator = _locator(settings, address_filter, names)
+    locator = _locator(settings, address_filter, names, carriers)
     trust = _trust(settings)
     pool = Pool(dialer.connect, nursery, name=settings.node.name, trust=trust)
     tick = Tick(lambda error: log.info("tick failed", error=str(error), exc_info=error))
@@ -65,11 +66,19 @@ def reach(
     return Reach(names, dialer, locator, trust, pool, tick, links, Strangers(time.monotonic, struck))
 
 
-def _locator(settings: Settings, address_filter: AddressFilter, names: Dns) -> Locator:
+def _locator(settings: Settings, address_filter: AddressFilter, names: Dns, carriers: Mapping[str, Takes]) -> Locator:
     network, resolve = settings.network, settings.resolve
     static = {domain: services.places for domain, services in resolve.static.items()}
     policy = TlsPolicy(frozenset(network.require_tls), frozenset(network.clear_fallback))
-    return Locator(address_filter, names, static=static, literals=network.literals, policy=policy)
+    return Locator(
+        address_filter,
+        names,
+        static=static,
+        literals=network.literals,
+        policy=policy,
+        carriers=carriers,
+        via=resolve.via,
+    )
 
 
 def _trust(settings: Settings) -> Trust:

@@ -12,7 +12,7 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 
@@ -20,11 +20,13 @@ import structlog
 import trio
 
 from forwarder.config.certificates import require_all
+from forwarder.config.doors import doors as configured
 from forwarder.config.lines import ConfigError, ConfigErrors
 from forwarder.config.settings import Settings
 from forwarder.daemon.build import SERVICES, Node, build, recall, start
 from forwarder.daemon.control import Control
 from forwarder.daemon.published import Published
+from forwarder.daemon.services import open_all, places
 from forwarder.daemon.state import State, lock, open_state
 from forwarder.daemon.upkeep import Upkeep
 from forwarder.daemon.verbs import Verbs
@@ -33,6 +35,7 @@ from forwarder.dns.serve import PER_SECOND, DnsListener
 from forwarder.dns.serve import open_listeners as open_dns
 from forwarder.dns.serve import serve as serve_dns
 from forwarder.model import Endpoint
+from forwarder.net.ourselves import is_own
 from forwarder.net.server import bound, listen
 from forwarder.plugins import Plugins, load
 
@@ -69,16 +72,19 @@ async def serve(settings: Settings, *, ready: Callable[[], None] = lambda: None)
 async def _work(
     settings: Settings, plugins: Plugins, state: State, sessions: int, signals: Signals, ready: Callable[[], None]
 ) -> None:
+    wanted = configured(settings, plugins.services, plugins.carriers)
     doors = await _open_doors(settings)
+    opened = await open_all(wanted.services, settings.bridge.group)
     own = {endpoint for endpoints in doors.bound.values() for endpoint in endpoints}
+    own |= {place for each in opened for place in each.places if isinstance(place, Endpoint)}
     async with trio.open_nursery() as nursery:
-        node = build(settings, plugins, state, nursery, partial(_is_own, own), sessions)
+        node = build(settings, plugins, state, nursery, partial(is_own, own), sessions, wanted, opened)
         published = Published(settings, plugins, node.files.addresses, state.catalogue, doors.bound, node.files.keys)
         start(node, nursery)
         nursery.start_soon(published.run)
         nursery.start_soon(_chores, node)
         await recall(node)
-        await _serve(node, published, doors, signals, ready)
+        await _serve(node, published, doors, places(opened), signals, ready)
         nursery.cancel_scope.cancel()
 
 
@@ -118,8 +124,16 @@ def _cannot_listen(name: str, endpoints: Sequence[Endpoint], error: OSError) -> 
     return ConfigErrors([ConfigError("forwarder.toml", 0, f"listen.{name}", f"cannot listen on {where}: {why}")])
 
 
-async def _serve(node: Node, published: Published, doors: _Doors, signals: Signals, ready: Callable[[], None]) -> None:
-    verbs = Verbs(node, published, {name: [str(e) for e in ends] for name, ends in doors.bound.items() if ends})
+async def _serve(
+    node: Node,
+    published: Published,
+    doors: _Doors,
+    others: Mapping[str, list[str]],
+    signals: Signals,
+    ready: Callable[[], None],
+) -> None:
+    bound = {name: [str(e) for e in ends] for name, ends in doors.bound.items() if ends}
+    verbs = Verbs(node, published, {**bound, **others})
     control = Control(node.settings.state, {**verbs.table(), **Upkeep(node, published).table()})
     trusted = AnswerRate(PER_SECOND, node.settings.network.trusted)
     trusted.struck = node.strikes
@@ -129,6 +143,7 @@ async def _serve(node: Node, published: Published, doors: _Doors, signals: Signa
             nursery.start_soon(server.run, doors.listeners[name], doors.listeners[f"{name}_tls"], context)
         nursery.start_soon(partial(serve_dns, published.answerer, doors.dns, rate=trusted))
         nursery.start_soon(control.run, control.listen())
+        node.services.start(nursery)
         for name, endpoints in doors.bound.items():
             for endpoint in endpoints:
                 log.info("listening", service=name, address=str(endpoint))
@@ -156,9 +171,11 @@ async def _drain(node: Node) -> None:
     patience = node.settings.node.drain.total_seconds()
     for server in node.servers.values():
         server.drain()
+    node.services.drain()
     with trio.move_on_after(patience) as scope:
         for server in node.servers.values():
             await server.empty()
+        await node.services.empty()
         while node.agent.dispatcher.waiting or node.reach.links.waiting:  # noqa: ASYNC110  # many things end it, none of them a task
             await trio.sleep(0.02)
     for server in node.servers.values():
@@ -182,10 +199,6 @@ async def _chores(node: Node) -> None:
             pause = node.chores.pause(error)
             log.error("chores not done", error=repr(error), again_in=pause)
         await trio.sleep(pause)
-
-
-def _is_own(own: set[Endpoint], endpoint: Endpoint) -> bool:
-    return endpoint in own or any(o.port == endpoint.port and o.address in ("0.0.0.0", "::") for o in own)  # noqa: S104
 
 
 def _raise_file_limit(sessions: int) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -43,7 +44,18 @@ class PluginSource:
 class InstalledStrategies:
     """ports.Strategies over the installed plugins, behind their guard."""
 
-    def __init__(self, plugins: Plugins, source: Source, connect: Connect, texts: Texts, clock: Clock) -> None:
+    def __init__(
+        self,
+        plugins: Plugins,
+        source: Source,
+        connect: Connect,
+        texts: Texts,
+        clock: Clock,
+        node: str = "",
+        path: Callable[[str], Path] = Path,
+    ) -> None:
+        self._node = node
+        self._path = path
         self._plugins = plugins
         self._source = source
         self._connect = connect
@@ -67,7 +79,9 @@ class InstalledStrategies:
         """One for each plugin, its log bound to its name."""
         ports = self._ports.get(name)
         if ports is None:
-            ports = self._ports[name] = Ports(self._source, _log(name), self._now, self._connect, self._texts)
+            ports = self._ports[name] = Ports(
+                *(self._source, _log(name), self._now, self._connect, self._texts, self._node, self._path)
+            )
         return ports
 
     def screens(self, tables: Callable[[str], Mapping[str, Any]]) -> list[Guarded]:

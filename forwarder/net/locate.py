@@ -10,22 +10,25 @@ look-up to the next who waits for it. Every address handed out has passed the fi
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from ipaddress import ip_address
+from types import MappingProxyType
 from typing import Literal
 
 import dns.name
 import dns.rdatatype
 import trio
+from dns.rdtypes.ANY.MX import MX
 from dns.rdtypes.IN.SRV import SRV
 
+from forwarder.bridges import DomainFacts
 from forwarder.model import Endpoint, Mailbox, ServiceLocation, parse_domain, user_label
 from forwarder.net.address_filter import AddressFilter
 from forwarder.net.lookups import DEADLINE, Lookups, Result
 from forwarder.net.resolve import Dns, Found, NoAnswer
 from forwarder.net.tls_policy import TlsPolicy
 from forwarder.net.user_record import parse_user_records
-from forwarder.ports import Agent, Clock, NoService, ServiceName, UserRecord
+from forwarder.ports import Agent, ByCarrier, Clock, NoService, ServiceName, UserRecord
 
 # seconds, of a look-up's DEADLINE:
 SRV_SECONDS = 6.0
@@ -41,6 +44,10 @@ TWIN: Mapping[ServiceName, ServiceName] = {
 }  # fmt: skip
 
 Kind = Literal["baddomain", "noservice", "noserver"]
+Takes = Callable[[DomainFacts], bool]
+AUTO, IM2000 = "auto", "im2000"
+NO_CARRIERS: Mapping[str, Takes] = MappingProxyType({})
+NO_WORDS: Mapping[str, str] = MappingProxyType({})
 
 
 class Locator:
@@ -48,6 +55,7 @@ class Locator:
 
     static: domain to service to (host, port), asked before the DNS; a host may be an address. literals: whether
     locations may name addresses ([network] literals). Domains are lower-case A-labels. clock in seconds, never back.
+    carriers: by name, what each takes; via: [resolve.via], by domain.
     """
 
     def __init__(
@@ -58,8 +66,12 @@ class Locator:
         static: Mapping[str, Mapping[ServiceName, tuple[str, int]]] | None = None,
         literals: bool = False,
         policy: TlsPolicy = TlsPolicy(),  # noqa: B008  # frozen
+        carriers: Mapping[str, Takes] = NO_CARRIERS,
+        via: Mapping[str, str] = NO_WORDS,
         clock: Clock = time.monotonic,
     ) -> None:
+        self._carriers = carriers
+        self._via = via
         self._filter = address_filter
         self._dns = names
         self._static = {(d, s): place for d, services in (static or {}).items() for s, place in services.items()}
@@ -126,13 +138,16 @@ class Locator:
             except NoAnswer as silence:
                 return Result(NoService("noserver", str(silence)), ABSENT_SHORTEST)
             except _Absent as absent:
-                return Result(absent.why, max(ABSENT_SHORTEST, min(ABSENT_LONGEST, absent.seconds)))
+                why = await self._by_carrier(domain, absent.why) if service == "rnasp" else absent.why
+                return Result(why, max(ABSENT_SHORTEST, min(ABSENT_LONGEST, absent.seconds)))
             except NoService as forbidden:
                 return Result(forbidden, ABSENT_SHORTEST)
         return Result(NoService("noserver", f"{domain}: no answer within {DEADLINE:.0f} s"), ABSENT_SHORTEST)
 
     async def _agent(self, domain: str, service: ServiceName) -> tuple[Agent, float]:
         """By TLS where that is published; both are asked for at once, for the deadline has no room for one by one."""
+        if service == "rnasp" and self._via.get(domain, IM2000) not in (AUTO, IM2000):
+            raise _Absent("noservice", f"[resolve.via] sends {domain} by {self._via[domain]}", ABSENT_LONGEST)
         twin = TWIN.get(service)
         if twin is None or self._policy.requires(domain):
             return await self._secure(domain, twin or service)
@@ -148,6 +163,32 @@ class Locator:
             for name in (service, twin):
                 nursery.start_soon(ask, name)
         return await self._chosen(domain, service, found[service], twin, found[twin])
+
+    async def _by_carrier(self, domain: str, why: NoService) -> NoService:
+        """Who else reaches a domain that surely has no agent. Where the DNS does not say, nobody for now."""
+        word = self._via.get(domain, AUTO)
+        if word == IM2000 or not self._carriers or why.kind not in ("baddomain", "noservice"):
+            return why
+        if word != AUTO:
+            return ByCarrier("noservice", str(why), word) if word in self._carriers else why
+        if self._policy.requires(domain):  # to be reached by TLS or not at all
+            return why
+        try:
+            facts = await self._facts(domain)
+        except NoAnswer as silence:
+            return NoService("noserver", f"{why}; {silence}")
+        name = next((name for name, takes in self._carriers.items() if takes(facts)), None)
+        kind: Literal["baddomain", "noservice"] = "baddomain" if why.kind == "baddomain" else "noservice"
+        return why if name is None else ByCarrier(kind, str(why), name)
+
+    async def _facts(self, domain: str) -> DomainFacts:
+        found = await self._dns.ask(domain, dns.rdatatype.MX, SRV_SECONDS)
+        mx = [rdata.exchange for rdata in found.rdatas or () if isinstance(rdata, MX)]
+        if mx:
+            hosts = tuple(host.to_text(True).lower() for host in mx if host != dns.name.root)
+            return DomainFacts(domain, hosts, null_mx=not hosts)
+        endpoints, _ = await self._addresses(domain, 25)
+        return DomainFacts(domain, address=bool(endpoints))
 
     async def _secure(self, domain: str, service: ServiceName) -> tuple[Agent, float]:
         """By TLS or not at all. That a twin is absent says nothing of the domain."""

@@ -7,7 +7,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 import trio
 
-from forwarder.ports import Clock, NoService
+from forwarder.ports import ByCarrier, Clock, NoService
 
 DEADLINE = 10.0  # seconds for all questions of one look-up
 WAITING = 10_000  # look-ups that run or wait to
@@ -47,6 +47,8 @@ class Lookups(Generic[T]):
                 raise NoService("noserver", "too many look-ups under way")
             else:
                 await self._run(key, look_up)
+        if isinstance(value, ByCarrier):
+            raise ByCarrier("baddomain" if value.kind == "baddomain" else "noservice", str(value), value.carrier)
         if isinstance(value, NoService):
             raise NoService(value.kind, str(value))
         return value

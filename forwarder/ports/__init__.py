@@ -24,6 +24,7 @@ from forwarder.ports.addresses import (
 )
 from forwarder.ports.net import (
     Agent,
+    ByCarrier,
     Heard,
     Locator,
     Lost,
@@ -83,6 +84,7 @@ __all__ = [
     "Nobody",
     "NotOurs",
     "Broken",
+    "ByCarrier",
     "Answer",
     "Addresses",
     "Account",

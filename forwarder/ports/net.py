@@ -41,6 +41,14 @@ class NoService(PeerError):
         self.kind = kind
 
 
+class ByCarrier(NoService):
+    """There is surely no IM2000 service, and a carrier reaches the domain's targets by other means (bridges.md 5)."""
+
+    def __init__(self, kind: Literal["baddomain", "noservice"], text: str, carrier: str) -> None:
+        super().__init__(kind, text)
+        self.carrier = carrier
+
+
 class UserRecord(NamedTuple):
     """One target of a per-user record (protocol 5.0): to = None refuses mail."""
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import trio
 
+from forwarder.agent.carriage import Carriage
 from forwarder.agent.courier import Courier
 from forwarder.agent.decide import Decider
 from forwarder.agent.dispatch import Dispatcher
@@ -23,6 +24,7 @@ from forwarder.agent.routes import Routes
 from forwarder.agent.screens import Guarded, Screens
 from forwarder.agent.story import Story
 from forwarder.agent.tick import Tick
+from forwarder.bridges import Carry
 from forwarder.model import (
     Endpoint,
     Mailbox,
@@ -219,6 +221,8 @@ class Disk:
         self.promising = False
         self.looks = 0
         self.copies: dict[Mailbox, bytes] = {}
+        self.senders: dict[bytes, str] = {}
+        self.unpinned: list[bytes] = []
         self.changed: list[tuple[str, str, list[str], list[str]]] = []
 
     def deposit_soon(self, arrivals: Sequence[Arrival], done: Callable[[Sequence[Outcome] | Exception], None]) -> None:
@@ -292,6 +296,12 @@ class Disk:
         self.pulled.append(order)
         return Outcome(0)
 
+    async def sender(self, notification: Notification) -> str | None:
+        return self.senders.get(notification.identifier)
+
+    async def unpin(self, notification: Notification) -> None:
+        self.unpinned.append(notification.identifier)
+
     async def look(self, notification: Notification) -> BodySize:
         self.looks += 1
         if self.withdrawn:
@@ -350,6 +360,7 @@ def build(
     screens: Sequence[Guarded] = (),
     rate: float = 0,
     disk: Disk | None = None,
+    carriers: Mapping[str, Carry] | None = None,
 ) -> World:
     now = [1_800_000_000.0]
 
@@ -368,7 +379,9 @@ def build(
     retry = Retry(30, 86400, 7 * 86400)
     errands = Errands(nursery, tick, disk, offer, book, disk, retry.wait, 7 * 86400, clock, log)
     marks = Marks(repeats, book, clock, name=name)
-    courier = Courier(links, disk, disk, errands, marks, Story(disk, log, clock), retry, clock)  # type: ignore[arg-type]
+    carriage = Carriage(carriers or {}, nursery, tick, disk, disk.sender, clock, log)
+    errands.unpin = disk.unpin
+    courier = Courier(links, disk, disk, errands, marks, Story(disk, log, clock), carriage, retry, clock)  # type: ignore[arg-type]
     world: list[World] = []
 
     def inner(octets: bytes, told: Callable[[Outcome], None]) -> None:
