@@ -158,13 +158,12 @@ class Owed:
 
 
 def debt_of(item: Item, kind: str, state: bytes, now: float) -> Debt:
-    """The row of a new debt, before it has a number."""
-    assert item.entry is not None
+    """The row of a new debt, before it has a number. What our own store sends elsewhere has no entry."""
     notification = item.notification
     return Debt(
         0,
         kind,
-        item.entry.route.entry,
+        item.entry.route.entry if item.entry is not None else "",
         notification.recipient,
         notification.store,
         notification.identifier,

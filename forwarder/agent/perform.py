@@ -219,6 +219,11 @@ class Performer:
         item.deadline = item.since + (_patience(notification) if notification.trace or notification.hops else STATELESS)
         self._links.carry(item, leg.mailbox.domain)
 
+    def carry(self, item: Item, carrier: str) -> None:
+        """A message of our own store, for a mailbox elsewhere that has no agent."""
+        leg = self._marks.leg(item.notification.recipient)._replace(via=carrier)
+        self._owe(item, self._courier.resend_debt(item, (leg,)), once=False)
+
     def _owe_instead(self, item: Item) -> None:
         """Its one target has no agent: owed, whatever the plan says of state (bridges.md 2)."""
         self._owe_to(item, (self._marks.leg(item.target),))

@@ -100,6 +100,7 @@ class Agent:
     courier: Courier
     members: Members
     dispatcher: Dispatcher
+    performer: Performer
     routes: Routes
     decider: Decider
     strategies: InstalledStrategies
@@ -276,7 +277,7 @@ def _agent(
     )
     members = Members(routes, decider, courier, ledger, state.copies, sources, addresses, clock, log)
     courier.inner, errands.perform, errands.pulled = dispatcher.receive_inner, dispatcher.perform, members.pulled
-    return Agent(submitters, repeats, courier, members, dispatcher, routes, decider, strategies)
+    return Agent(submitters, repeats, courier, members, dispatcher, performer, routes, decider, strategies)
 
 
 def _routes(
@@ -371,7 +372,7 @@ def _retry(settings: Settings) -> Retry:
 def _sending(settings: Settings, state: State, files: Files, way: Reach, agent: Agent, clock: Clock) -> Sending:
     return Sending(
         state.messages,
-        OwnNotifier(agent.dispatcher, way.links, files.addresses, name=settings.node.name),
+        OwnNotifier(agent.dispatcher, agent.performer, way.links, files.addresses, clock, name=settings.node.name),
         way.locator,
         clock,
         files.naming.store_of,

@@ -339,7 +339,9 @@ async def test_a_submitter_over_its_rate_is_told_the_limit(nursery: trio.Nursery
 
 async def test_what_our_own_store_notifies_is_kept_with_a_submitter_that_readers_can_be_told(world: World) -> None:
     world.book.put(route("brian@pobox.example", "subscribe", readers=("brian",)))
-    notifier = OwnNotifier(world.dispatcher, world.links, world.book, name="mx.pobox.example")
+    notifier = OwnNotifier(
+        world.dispatcher, world.performer, world.links, world.book, world.clock, name="mx.pobox.example"
+    )
     outcome = await notifier.notify(parse_mailbox("brian@pobox.example"), notification("brian@pobox.example").raw)
     assert outcome.code == 0
     assert str(ipaddress.ip_address(world.disk.arrivals[0].submitter.address)) == "127.0.0.1"

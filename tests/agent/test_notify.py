@@ -16,7 +16,7 @@ TOLD = Outcome(16, (Redirect(BOB, kind=0, ttl=3600),))
 
 
 def notifier(world: World) -> OwnNotifier:
-    return OwnNotifier(world.dispatcher, world.links, world.book, name="mx.pobox.example")
+    return OwnNotifier(world.dispatcher, world.performer, world.links, world.book, world.clock, name="mx.pobox.example")
 
 
 @pytest.mark.parametrize(

@@ -333,7 +333,11 @@ class World:
     links: Links
     log: Quiet
     offer: Offer
+    performer: Performer
     now: list[float] = field(default_factory=lambda: [1_800_000_000.0])
+
+    def clock(self) -> float:
+        return self.now[0]
 
     async def notify(self, *notifications: Notification, peer: Peer = TODAY) -> tuple[list[Outcome], bool]:
         """As one PDU; what it is told, and whether a peer of 2004 hears of a failure."""
@@ -409,5 +413,5 @@ def build(
     errands.pulled = members.pulled
     for task in (tick.run, links.run, dispatcher.run, courier.run, members.run):
         nursery.start_soon(task)
-    world.append(World(book, wires, where, disk, dispatcher, courier, members, links, log, offer, now))
+    world.append(World(book, wires, where, disk, dispatcher, courier, members, links, log, offer, performer, now))
     return world[0]
