@@ -49,6 +49,7 @@ class _Serving:
     script: Script
     stream: trio.SocketStream
     unread: bytes = b""
+    in_mail: bool = False
 
     async def run(self) -> None:
         if not await self._answer("connect", b"220 smart.example ESMTP"):
@@ -57,11 +58,15 @@ class _Serving:
             command = line.decode()
             self.script.heard.append(command)
             verb = command[:4].upper()
+            if verb == "MAIL" and self.in_mail:
+                await self.stream.send_all(b"503 5.5.1 nested MAIL\r\n")
+                continue
             usual = {"EHLO": OFFERS, "DATA": b"354 go on", "QUIT": b"221 bye"}.get(verb, b"250 2.0.0 ok")
             stage = command if command in self.script.answers else verb
             said = await self._answer(stage, usual)
             if not said or verb == "QUIT":
                 return
+            self.in_mail = verb not in ("EHLO", "RSET") and (self.in_mail or said.startswith(b"250"))
             if verb == "DATA" and said.startswith(b"354") and not await self._take():
                 return
 
@@ -70,6 +75,7 @@ class _Serving:
         message = await self._until(b"\r\n.\r\n")
         if message is None:
             return False
+        self.in_mail = False
         self.script.messages.append((message + b"\r\n")[2:].replace(b"\r\n.", b"\r\n"))
         return bool(await self._answer("dot", b"250 2.0.0 queued"))
 

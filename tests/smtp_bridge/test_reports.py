@@ -88,6 +88,8 @@ def test_a_report_cut_behind_its_status_is_read() -> None:
         (SAMPLES["exim-like"].replace(b"message/delivery-status", b"text/plain"), "no delivery-status in it"),
         (SAMPLES["exchange-like"].replace(b"UmVwb3J0", b"UmVwb3J"), "no delivery-status in it"),
         (SAMPLES["exim-like"].replace(b"Action: failed", b"Action: exploded"), "no recipient in it"),
+        (SAMPLES["exim-like"].replace(b"Action: failed", b"Action: not failed"), "no recipient in it"),
+        (SAMPLES["exim-like"].replace(b"; boundary", b"; x=y" * 500 + b"; boundary"), "no multipart/report"),
         (SAMPLES["exim-like"].replace(b"Final-Recipient: rfc822;bob@isp.example", b"X: y"), "no recipient in it"),
     ],
 )

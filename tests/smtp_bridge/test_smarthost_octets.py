@@ -72,5 +72,6 @@ def test_a_return_path_from_outside_goes_and_nothing_else() -> None:
     assert b"".join(pieces(io.BytesIO(message), return_path=False)) == rest
     assert b"".join(pieces(io.BytesIO(message), front=b"Received: here\r\n")) == b"Received: here\r\n" + message
     assert b"".join(pieces(io.BytesIO(rest), return_path=False)) == rest
-    endless = b"Return-Path: " + b"x" * PIECE
+    endless = b"Return-Path: x\r\n" + b" y\r\n" * PIECE  # its end is not in the first piece
+    assert len(b"Return-Path: x\r\n") % 4 == PIECE % 4
     assert b"".join(pieces(io.BytesIO(endless), return_path=False)) == endless

@@ -173,6 +173,17 @@ async def test_the_second_try_asks_only_for_those_not_yet_decided() -> None:
     assert script.heard.count(BOB_RCPT) == 2 and len(script.messages) == 2
 
 
+async def test_a_session_that_ends_when_all_is_decided_starts_no_other() -> None:
+    script = Script()
+    async with smarthost_of(script) as smarthost:
+        await carried(smarthost, BOB)
+        script.then(BOB_RCPT, X5)
+        script.then("RSET", DROP)
+        assert [type(fate) for fate in await carried(smarthost, BOB)] == [NEVER]
+        assert script.sessions == 1
+        assert [type(fate) for fate in await carried(smarthost, BOB)] == [Sent]
+
+
 @pytest.mark.parametrize("end", ["drop", "421", "garbage"])
 async def test_after_the_dot_nothing_is_sent_again(end: str) -> None:
     script = Script()

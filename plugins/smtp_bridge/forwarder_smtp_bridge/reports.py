@@ -257,7 +257,7 @@ def _reported(fields: Message) -> Reported | None:
 
 
 def _field(fields: Message, name: str) -> str:
-    return " ".join(str(fields.get(name, ""))[: 4 * TEXT].split())[:TEXT]
+    return " ".join(str(fields.get(name, "")).split())[:TEXT]
 
 
 def _address(text: str) -> str:
