@@ -1,5 +1,5 @@
-"""Where others would have a real daemon connect to (protocol 8.3): names that change between two look-ups, IPv4 in IPv6's
-clothes, our own listeners under a foreign name; named by an agent's SRV, by the store of a notification, by literals.
+"""Where others would have a real daemon connect to (protocol 8.3): names that change between two look-ups, IPv4 in
+IPv6's clothes, our own listeners under a foreign name; named by an agent's SRV, by a notification's store, by literals.
 
 127.77.0.0/16 stands for the world outside, the rest of loopback for what is closed. `Inside` counts who comes in there.
 """
@@ -10,7 +10,6 @@ import ipaddress
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
-from pathlib import Path
 from typing import NamedTuple
 
 import pytest
