@@ -13,7 +13,7 @@ WORD_OCTETS = 64  # of a dictionary's entry, says libFuzzer
 def main() -> None:
     atheris = importlib.import_module("atheris")
     name, folder, *arguments = sys.argv[1:]
-    with atheris.instrument_imports(include=["forwarder", "email", "tomllib", "tomlkit"]):
+    with atheris.instrument_imports(include=["forwarder", "forwarder_smtp_bridge", "email", "tomllib", "tomlkit"]):
         target = importlib.import_module("tests.fuzz.targets").ALL[name]
         watch = importlib.import_module("tests.fuzz.watch")
         corpus = importlib.import_module("tests.fuzz.corpus")
