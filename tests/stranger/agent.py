@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import queue
+import ssl
 import time
 from collections.abc import Callable
 from typing import Any
@@ -26,11 +27,11 @@ def taken(_: Record, __: list[str]) -> Result:
 class Agent:
     """`came` has every notification that came; `decide` answers it, told of the features of its sender."""
 
-    def __init__(self, decide: Decide = taken, legacy: bool = False) -> None:
+    def __init__(self, decide: Decide = taken, legacy: bool = False, tls: ssl.SSLContext | None = None) -> None:
         self.decide, self.legacy = decide, legacy
         self.came: queue.Queue[Record] = queue.Queue()
         self.features: list[list[str]] = []
-        self.server = Server("RNASP", self._handle)
+        self.server = Server("RNASP", self._handle, tls)
 
     @property
     def port(self) -> int:
@@ -82,7 +83,7 @@ class Here:
             return {"code": 48}
         if notification.get("expires", time.time() + 1) <= time.time():
             return {"code": 53}
-        if max(notification.get("hops", 0), len(notification.get("trace", []))) >= HOPS:
+        if max(notification.get("hops", 0), len(notification.get("trace", []))) > HOPS:
             return {"code": 52}
         if self._was_here(notification, recipient):
             return {"code": 50}

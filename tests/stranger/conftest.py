@@ -25,21 +25,23 @@ THERE = "stranger.example"
 class World:
     """The daemon, and what the stranger needs to meet it."""
 
-    def __init__(self, folder: Path, stack: ExitStack) -> None:
+    def __init__(self, folder: Path, stack: ExitStack, **settings: object) -> None:
         self.stack = stack
         self.names = stack.enter_context(closing(Names()))
         asks = {"resolve.nameservers": f'["127.0.0.1:{self.names.port}"]'}
-        self.node = Node(folder / "d", HERE, asks)
-        for name in ("brian", "anna", "toby"):
+        self.node = Node(folder / "d", HERE, asks | settings)
+        for name in ("brian", "anna", "carl", "toby"):
             self.node.account(name)
         verb("domain", "set", HERE, "dns.mode=serve", "--config", self.node.folder)
         verb("key", "rotate", HERE, "--wait", "0s", "--config", self.node.folder)
         self.address("brian", 'strategy = "subscribe"\nreaders = ["brian"]')
 
-    def start(self) -> None:
-        self.stack.enter_context(running(self.node))
-        self.publish("msrap", HERE, self.node.port("msrap"))
-        self.publish("rnasp", HERE, self.node.port("rnasp"))
+    def start(self, *, turnable: bool = False) -> None:
+        self.stack.enter_context(running(self.node, turnable=turnable))
+        for service in ("msrap", "rnasp"):
+            for door, published in ((service, service), (f"{service}_tls", f"{service}s")):
+                if self.node.listeners.get(door):
+                    self.publish(published, HERE, self.node.port(door))
         eventually(lambda: self.node.ask("status")["catalogue"]["complete"])
 
     def publish(self, service: str, domain: str, port: int) -> None:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from .wire import Client, Failure
+from .wire import Client, Failure, Tls, Where
 
-Where = tuple[str, int]
 SLICE = 1 << 16
 SHARED = 2
 
@@ -15,8 +14,8 @@ SHARED = 2
 class Mailbox:
     """One account at an agent."""
 
-    def __init__(self, where: Where, account: str, password: str, tls: Any = None) -> None:
-        self.session = Client("RNAQP", where, *(tls or ()))
+    def __init__(self, where: Where, account: str, password: str, tls: Tls | None = None) -> None:
+        self.session = Client("RNAQP", where, tls)
         self.session.login(account, password)
 
     def waiting(self, count: int = 100) -> list[dict[str, Any]]:
@@ -48,8 +47,8 @@ class Mailbox:
 class Messages:
     """What a store has for who holds a key."""
 
-    def __init__(self, where: Where, tls: Any = None) -> None:
-        self.session = Client("MSRAP", where, *(tls or ()))
+    def __init__(self, where: Where, tls: Tls | None = None) -> None:
+        self.session = Client("MSRAP", where, tls)
 
     def silence(self, item: dict[str, Any]) -> bool:
         """Not where others hold the key too."""

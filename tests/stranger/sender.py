@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from .module import Record
 from .notices import mailbox
-from .wire import Client, Closed, Failure
+from .wire import Client, Closed, Failure, Tls, Where
 
-Where = tuple[str, int]
 CHUNK = 1 << 19
 
 
@@ -33,15 +31,13 @@ class Outcome:
 class Notifier:
     """Tells one agent; with no features as one of 2004 does. Keeps what the agent said of itself."""
 
-    def __init__(
-        self, where: Where, features: Sequence[str] | None = None, tls: tuple[ssl.SSLContext, str] | None = None
-    ):
+    def __init__(self, where: Where, features: Sequence[str] | None = None, tls: Tls | None = None) -> None:
         self.where, self.features, self.tls = where, features, tls
         self.heard: dict[str, Any] = {}
 
     def tell(self, notifications: Sequence[dict[str, Any] | Record]) -> list[Outcome]:
         """An outcome for each; a batch that was answered as a whole with an error is sent again, singly (6.3)."""
-        with Client("RNASP", self.where, *(self.tls or ())) as session:
+        with Client("RNASP", self.where, self.tls) as session:
             outcomes = self.once(session, notifications)
         if len(notifications) > 1 and any(outcome.code is None for outcome in outcomes):
             return [self.tell([one])[0] for one in notifications]

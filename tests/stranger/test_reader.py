@@ -12,30 +12,30 @@ MESSAGE = b"From: toby@stranger.example\r\nSubject: long\r\nX-Not: shown\r\n\r\n
 
 
 def filled(world: World, name: str, count: int) -> list[bytes]:
-    """A mailbox of anna's and what waits in it."""
-    there, store = world.address(name, 'strategy = "subscribe"\nreaders = ["anna"]'), world.store(f"{name}store")
+    """A mailbox of carl's, who has no other, and what waits in it."""
+    there, store = world.address(name, 'strategy = "subscribe"\nreaders = ["carl"]'), world.store(f"{name}store")
     batch = [store.notification(there, b"%d" % number) for number in range(count)]
     assert {outcome.code for outcome in world.notifier("results").tell(batch)} == {0}
     return [told["identifier"] for told in batch]
 
 
 def test_peek_shows_and_keeps_page_by_page_and_clear_forgets(world: World) -> None:
-    sent, anna = filled(world, "paged", 25), world.mailbox("anna")
-    items = anna.waiting(10)
+    sent, carl = filled(world, "paged", 25), world.mailbox("carl")
+    items = carl.waiting(10)
     assert [item["notification"]["identifier"] for item in items] == sent
-    assert anna.waiting(1000) == items
-    anna.forget(items[:5])
-    assert anna.waiting(7) == items[5:]
-    anna.forget([*items, {"cursor": b"unknown"}])
-    assert anna.waiting() == []
+    assert carl.waiting(1000) == items
+    carl.forget(items[:5])
+    assert carl.waiting(7) == items[5:]
+    carl.forget([*items, {"cursor": b"unknown"}])
+    assert carl.waiting() == []
 
 
 def test_retrieve_and_clear_hands_over_and_forgets_by_parts_and_at_once(world: World) -> None:
-    sent, anna = filled(world, "taken", 12), world.mailbox("anna")
-    page = anna.session.ask("retrieveandclear", {"max": 5})
+    sent, carl = filled(world, "taken", 12), world.mailbox("carl")
+    page = carl.session.ask("retrieveandclear", {"max": 5})
     assert ([item["notification"]["identifier"] for item in page["notifications"]], page["more"]) == (sent[:5], True)
-    assert [item["notification"]["identifier"] for item in anna.take()] == sent[5:]
-    assert anna.take() == []
+    assert [item["notification"]["identifier"] for item in carl.take()] == sent[5:]
+    assert carl.take() == []
 
 
 def test_nothing_is_shown_before_a_login_or_after_a_failed_one(world: World) -> None:

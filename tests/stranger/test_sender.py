@@ -45,10 +45,10 @@ def test_a_repeat_is_a_duplicate(world: World) -> None:
 def test_a_batch_has_an_outcome_for_each_in_order(world: World) -> None:
     store = world.store("batch")
     expired = store.notification(BRIAN, MESSAGE) | {"expires": int(time.time()) - 5}
-    tried = store.notification(BRIAN, MESSAGE, hops=8)
+    far = [store.notification(BRIAN, MESSAGE, hops=hops) for hops in (9, 8)]
     to = (BRIAN, f"nobody@{HERE}", "brian@elsewhere.example")
-    batch = [*(store.notification(one, MESSAGE) for one in to), expired, tried]
-    assert [outcome.code for outcome in world.notifier("results", "trace").tell(batch)] == [0, 48, 49, 53, 52]
+    batch = [*(store.notification(one, MESSAGE) for one in to), expired, *far]
+    assert [outcome.code for outcome in world.notifier("results", "trace").tell(batch)] == [0, 48, 49, 53, 52, 0]
 
 
 def test_the_probe_is_answered_by_no_results_and_what_the_daemon_can(world: World) -> None:

@@ -19,6 +19,8 @@ COMMAND_LIMIT = {"RNASP": 1 << 20, "RNAQP": 64 << 10, "MSRAP": 4 << 10, "MSOAP":
 RESPONSE_LIMIT = {"RNASP": 1 << 20, "RNAQP": 16 << 20, "MSRAP": 1025 << 10, "MSOAP": 1025 << 10}
 
 Arm = tuple[str, Any]
+Where = tuple[str, int]
+Tls = tuple[ssl.SSLContext, str]
 
 
 class Closed(Exception):
@@ -57,13 +59,12 @@ def write_frame(sock: socket.socket, pdu: bytes) -> None:
 class Client:
     """One session with a server of one protocol."""
 
-    def __init__(
-        self, protocol: str, where: tuple[str, int], tls: ssl.SSLContext | None = None, name: str = ""
-    ) -> None:
+    def __init__(self, protocol: str, where: Where, tls: Tls | None = None, source: str = "") -> None:
+        """tls: how, and the name that the server's certificate must have. source: our own address."""
         self.protocol = protocol
-        self.sock = socket.create_connection(where, timeout=15)
+        self.sock = socket.create_connection(where, 15, (source, 0))
         if tls is not None:
-            self.sock = tls.wrap_socket(self.sock, server_hostname=name)
+            self.sock = tls[0].wrap_socket(self.sock, server_hostname=tls[1])
         self.sock.settimeout(ANSWER)
 
     def __enter__(self) -> Client:
@@ -116,8 +117,8 @@ Handle = Callable[[Session, str, Any], Arm]
 class Server:
     """Serves one protocol on an ephemeral port of loopback; `handle` answers with an arm or raises Failure."""
 
-    def __init__(self, protocol: str, handle: Handle) -> None:
-        self.protocol, self.handle = protocol, handle
+    def __init__(self, protocol: str, handle: Handle, tls: ssl.SSLContext | None = None) -> None:
+        self.protocol, self.handle, self.tls = protocol, handle, tls
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self.listener.getsockname()[1]
         self.open: set[socket.socket] = set()
@@ -142,6 +143,10 @@ class Server:
     def _serve(self, sock: socket.socket, session: Session) -> None:
         sock.settimeout(IDLE[self.protocol])
         try:
+            if self.tls is not None:
+                self.open.discard(sock)
+                sock = self.tls.wrap_socket(sock, server_side=True)
+                self.open.add(sock)
             while self._turn(sock, session):
                 pass
         except (Closed, OSError):
