@@ -15,13 +15,13 @@ from typing import Any
 import trio
 
 from forwarder.agent.item import Item
+from forwarder.agent.slots import Slots
 from forwarder.agent.tick import Tick
 from forwarder.model import Mailbox, Notification, Outcome, Peer, parse_mailbox
 from forwarder.plugin import Again, Case, Log, PeerError, Plan, Pull, Work
 from forwarder.ports import Addresses, Clock, Debt, Full, Gone, Ledger, NoService, Puller, PullOrder, Strategies
 from forwarder.wire.outcome import ACCEPTED, DEFERRED, DUPLICATE, OVERQUOTA, REFUSED, code_class
 
-PULLS_AT_ONCE = 20
 A_DAY = 86400
 Ended = Callable[[Debt, Outcome], None]
 Perform = Callable[[Case, Plan, str, int, Callable[[Outcome], None]], None]
@@ -56,7 +56,7 @@ class Errands:
         self._give_up = give_up
         self._clock = clock
         self._log = log
-        self._limiter = trio.CapacityLimiter(PULLS_AT_ONCE)
+        self._slots = Slots()
         self.perform: Perform | None = None
         self.pulled: Callable[[Mailbox, int], None] = _unheard
         self.unpin: Callable[[Notification], Awaitable[None]] = _no_store
@@ -138,7 +138,7 @@ class Errands:
         state: Any,
     ) -> tuple[Outcome, float]:
         try:
-            async with self._limiter:
+            async with self._slots.of(debt.kind, debt.store):
                 return await attempt(debt, notification, state)
         except PeerError as error:
             self._log.info("errand put off", kind=debt.kind, entry=debt.entry, error=str(error))
@@ -164,6 +164,8 @@ class Errands:
             shared=notification.shared,
         )
         outcome = await self._puller.pull(order)
+        if outcome.code == ACCEPTED:
+            self._slots.gave(debt.store)
         self.pulled(order.address, debt.accepted)
         return outcome, 0.0
 
