@@ -12,7 +12,7 @@ import trio
 
 from forwarder_smtp_bridge.smarthost import Smarthost
 
-OFFERS = b"250-smart.example\r\n250-SIZE 1000\r\n250-8BITMIME\r\n250 SMTPUTF8"
+OFFERS = b"250-smart.example\r\n250-SIZE 31457280\r\n250-8BITMIME\r\n250 SMTPUTF8"
 DROP, HANG = b"(drop)", b"(hang)"
 
 
@@ -27,6 +27,13 @@ class Script:
     open_sessions: int = 0
     most_at_once: int = 0
     reached: dict[str, trio.Event] = field(default_factory=lambda: defaultdict(trio.Event))
+    waiting: trio.lowlevel.ParkingLot = field(default_factory=trio.lowlevel.ParkingLot)
+
+    async def received(self, count: int) -> list[bytes]:
+        """The messages, once there are so many."""
+        while len(self.messages) < count:
+            await self.waiting.park()
+        return self.messages
 
     def then(self, stage: str, *answers: bytes) -> None:
         self.answers[stage] += answers
@@ -77,6 +84,7 @@ class _Serving:
             return False
         self.in_mail = False
         self.script.messages.append((message + b"\r\n")[2:].replace(b"\r\n.", b"\r\n"))
+        self.script.waiting.unpark_all()
         return bool(await self._answer("dot", b"250 2.0.0 queued"))
 
     async def _answer(self, stage: str, usual: bytes) -> bytes:
