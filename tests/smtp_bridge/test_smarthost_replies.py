@@ -224,6 +224,7 @@ async def test_what_mail_and_rcpt_say() -> None:
         await smarthost.carry("ann@pobox.example", [BOB], spool(MESSAGE), native=True, utf8=True)
         await smarthost.carry("ann@pobox.example", [Mailbox("é", "isp.example"), BOB], spool(MESSAGE), native=True)
         await smarthost.carry("é@pobox.example", [BOB], spool(MESSAGE), native=True)
+        await smarthost.carry("", [BOB], spool(b"\r\n"), native=True, front="X: é\r\n".encode())
     size = f"SIZE={len(MESSAGE)}"
     assert [line for line in script.heard if line[:4] in ("EHLO", "MAIL", "RCPT")] == [
         "EHLO node.example",
@@ -238,6 +239,8 @@ async def test_what_mail_and_rcpt_say() -> None:
         f"MAIL FROM:<ann@pobox.example> {size} SMTPUTF8",
         "RCPT TO:<é@isp.example>",
         f"MAIL FROM:<é@pobox.example> {size} SMTPUTF8",
+        BOB_RCPT,
+        "MAIL FROM:<> SIZE=9 BODY=8BITMIME SMTPUTF8",
         BOB_RCPT,
     ]
 

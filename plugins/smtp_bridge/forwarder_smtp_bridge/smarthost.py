@@ -39,7 +39,7 @@ class _Letter:
 
     def __init__(self, sender: str, spool: Spool, front: bytes, *, native: bool, utf8: bool) -> None:
         self.sender = sender
-        self.utf8 = utf8 or not sender.isascii()
+        self.utf8 = utf8 or not sender.isascii() or not front.isascii()
         self._spool, self._front, self._native = spool, front, native
         self.seen = Survey(0, eight_bit=False, changed=0)
 
