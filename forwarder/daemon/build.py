@@ -192,6 +192,7 @@ def _store(settings: Settings, state: State, files: Files, way: Reach, repeats: 
         way.trust,
         way.strangers,
         dial_strange=partial(way.dialer.connect, strange=True),
+        missed=way.dialer.missed,
     )
 
     def hop(mailbox: Mailbox, how: int) -> Hop:

@@ -6,6 +6,7 @@ not become a flood at somebody who never asked. Sessions that last are not touch
 * `RATE` connections a second to one address (IPv6: to a /64), `BURST` at once;
 * HALF_OPEN that are being opened in all, so that addresses which never answer do not use up our files;
 * of both, those that only a stranger's word asks for have STRANGE: who names a good host does not make its mail wait;
+* nor does he get us taken for a guesser of keys there: after MISSES a minute, his word leads there no more;
 * after a failed connect the endpoint rests, twice as long each time, from FIRST to LONGEST seconds. Not its address:
   whoever names a dead port there would close a living one.
 """
@@ -26,6 +27,8 @@ from forwarder.ports import Clock, NoService
 RATE, BURST = 20.0, 100.0
 HALF_OPEN = 256
 STRANGE = 0.5
+MISSES = 10.0
+"""With the pulls that are under way no more than the 20 that a store allows an address (8.5)."""
 FIRST, LONGEST = 1.0, 60.0
 FREE_FAILURES = 3
 """Failures in a row before an endpoint rests: a peer that restarts is not made to wait."""
@@ -40,6 +43,7 @@ class Destinations:
         self._struck = struck
         self._buckets = Buckets(RATE, BURST, clock)
         self._strange = Buckets(RATE * STRANGE, BURST * STRANGE, clock)
+        self._misses = Buckets(MISSES / 60, MISSES, clock)
         self._failures: OrderedDict[Endpoint, tuple[int, float]] = OrderedDict()
         self._opening = trio.CapacityLimiter(HALF_OPEN)
         self._opening_strange = trio.CapacityLimiter(int(HALF_OPEN * STRANGE))
@@ -59,10 +63,16 @@ class Destinations:
         if failures and until > self._clock():
             raise NoService("noserver", f"{endpoint} rests after {failures} failures")
         host = submitter(endpoint.address)
+        if strange and not self._misses.enough(self._misses.of(host), 1.0, self._clock()):
+            self._over(endpoint, "misses at a store")
         if strange and not self._strange.take(host):
             self._over(endpoint, "connections to an address for strangers")
         if not self._buckets.take(host):
             self._over(endpoint, "connections to an address")
+
+    def missed(self, endpoint: Endpoint) -> None:
+        """What a stranger's word named was not there."""
+        self._misses.take(submitter(endpoint.address))
 
     def _over(self, endpoint: Endpoint, limit: str) -> NoReturn:
         self._struck(limit, endpoint.address)

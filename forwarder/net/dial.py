@@ -52,6 +52,11 @@ class Dialer:
             self._destinations.ended(endpoint, well=well)
         return stream
 
+    def missed(self, endpoint: Endpoint) -> None:
+        """A stranger's word led there, and what it named was not there."""
+        if self._destinations is not None:
+            self._destinations.missed(endpoint)
+
     async def _open(self, endpoint: Endpoint) -> trio.SocketStream:
         family = socket.AF_INET6 if ":" in endpoint.address else socket.AF_INET
         try:

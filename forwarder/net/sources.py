@@ -58,11 +58,13 @@ class StoreSources:
         trust: Trust = system_trust,
         strangers: Strangers | None = None,
         dial_strange: Dial | None = None,
+        missed: Callable[[Endpoint], None] = lambda _: None,
     ) -> None:
-        """dial_strange: for stores that have not proved themselves."""
+        """dial_strange: for stores that have not proved themselves. missed: hears where one had not what was named."""
         self._locator = locator
         self._dial = dial
         self._dial_strange = dial_strange or dial
+        self._missed = missed
         self._proved: OrderedDict[tuple[Place, Endpoint], None] = OrderedDict()
         self._trust = trust
         self._strangers = strangers
@@ -133,6 +135,10 @@ class StoreSources:
             client = await store.take(partial(self._dial_to, place), agent, self._trust)
             try:
                 yield _Line(client.ask, store, lambda: self._prove(place, client.endpoint))
+            except Gone:
+                if (place, client.endpoint) not in self._proved:
+                    self._missed(client.endpoint)
+                raise
             finally:
                 with trio.CancelScope(shield=True):
                     await store.give(client, keep=(place, client.endpoint) in self._proved)

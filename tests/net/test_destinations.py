@@ -116,6 +116,25 @@ def test_strangers_take_half_at_most_and_leave_the_rest_to_those_we_know() -> No
         assert sum(admitted(destinations, THERE) for _ in range(1000)) == 10
 
 
+def test_strangers_do_not_make_us_a_guesser_of_keys_anywhere() -> None:
+    """What they name and is not there, at one address: ten a minute. Whom we know goes on."""
+    clock, struck = Clock(), list[str]()
+    destinations = Destinations(clock, lambda name, who: struck.append(name))
+
+    def asks() -> bool:
+        came = admitted(destinations, THERE, strange=True)
+        if came:
+            destinations.missed(THERE)
+        return came
+
+    assert sum(asks() for _ in range(40)) == 10
+    assert set(struck) == {"misses at a store"}
+    assert admitted(destinations, THERE)
+    assert admitted(destinations, Endpoint("198.51.100.2", 7101), strange=True)
+    clock.now += 12
+    assert sum(asks() for _ in range(40)) == 2
+
+
 async def test_addresses_that_strangers_name_and_that_never_answer_leave_half_of_what_may_be_opened(
     autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
 ) -> None:

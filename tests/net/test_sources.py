@@ -138,8 +138,11 @@ class World:
         self.net = Net(nursery, self.store)
         ours: Callable[[str], bool] = lambda name: name == "pobox.example"  # noqa: E731
         self.strange: list[Endpoint] = []
+        self.missed: list[Endpoint] = []
         self.sources = StoreSources(
-            self.net, self.net.dial, lambda: self.now, ours, self.local, dial_strange=self._dial_strange
+            *(self.net, self.net.dial, lambda: self.now, ours, self.local),
+            dial_strange=self._dial_strange,
+            missed=lambda endpoint: self.missed.append(endpoint),
         )
         nursery.start_soon(self.sources.run)
 
@@ -248,6 +251,7 @@ async def test_a_store_is_a_strangers_word_until_it_had_what_was_named(world: Wo
         with pytest.raises(Gone):
             await world.sources.look(NOTE)
         assert (world.net.dialled, len(world.strange)) == (dialled, dialled)
+    assert len(world.missed) == 2
     world.store.gone = False
     await world.sources.look(NOTE)
     assert len(world.strange) == 3
@@ -257,7 +261,7 @@ async def test_a_store_is_a_strangers_word_until_it_had_what_was_named(world: Wo
     world.store.gone = True
     with pytest.raises(Gone):
         await world.sources.look(NOTE)
-    assert (world.net.dialled, len(world.strange)) == (4, 3), "known"
+    assert (world.net.dialled, len(world.strange), len(world.missed)) == (4, 3, 2), "known"
     await world.sources.aclose()
     world.net.endpoint = Endpoint("192.0.2.9", 7102)
     with pytest.raises(Gone):

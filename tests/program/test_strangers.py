@@ -22,6 +22,7 @@ from forwarder.wire import rnasp
 from .agents import Agent, ask, codes, notification, notify
 from .names import Names
 from .node import Node, running
+from .peers import eventually, submit, track
 
 FORGED = 10_000
 NETWORKS = 10
@@ -166,6 +167,40 @@ def test_many_names_for_one_address_are_no_flood_at_it(place: Place) -> None:
         assert set(outcomes) == {0, 32}
         assert victim.connections <= 130
         assert struck(node, "connections to an address") > 0
+
+
+def test_who_names_a_good_host_under_many_names_does_not_make_its_mail_wait(tmp_path: Path) -> None:
+    """Nor makes us a guesser of keys there. The good store has proved itself by its first message."""
+    with ExitStack() as held:
+        names = held.enter_context(closing(Names()))
+        settings = {"network.trusted": "[]", "resolve.nameservers": f'["127.0.0.1:{names.port}"]'}
+        node = Node(tmp_path / "config", "pobox.example", {**settings, "retry.first": '"1s"'})
+        node.account("brian")
+        node.address("archive@pobox.example", 'strategy = "pull_hold"\nreaders = ["brian"]')
+        held.enter_context(running(node))
+        static = f'{{"pobox.example" = {{rnasp = "127.0.0.1:{node.port("rnasp")}"}}}}'
+        more = {"resolve.static": static, "listen.msrap": '["127.0.0.4:0"]'}
+        good = Node(tmp_path / "good" / "config", "good.example", more)
+        good.account("anna")
+        held.enter_context(running(good))
+        names.records["host.good.example", "A"] = ["127.0.0.4"]
+        for name in ("good", *(f"evil{k}" for k in range(DOMAINS))):
+            srv = [f"0 0 {good.port('msrap')} host.good.example."]
+            names.records[f"_im2000-msrap._tcp.{name}.example", "SRV"] = srv
+        assert _comes_through(good, b"Subject: 1\n\nthe first\n")
+        for k in range(DOMAINS):
+            evil = [notification("archive@pobox.example", k + 1, store=f"evil{k}.example")]
+            assert codes(notify(node.port("rnasp"), evil, source=f"127.55.{k % 5}.1")) == [0]
+        eventually(lambda: struck(node, "misses at a store"))
+        assert _comes_through(good, b"Subject: 2\n\nthe second\n")
+        assert struck(good, "key guesses") == 0
+        assert struck(node, "connections to an address") == 0
+
+
+def _comes_through(good: Node, body: bytes) -> bool:
+    """Fetched and silenced, in one attempt: a failed one would wait."""
+    key = submit(good, "anna", "archive@pobox.example", body)
+    return bool(eventually(lambda: track(good, "anna", key).notificationstatus.name == "silenced"))
 
 
 def test_sessions_that_end_under_our_feet(place: Place) -> None:
