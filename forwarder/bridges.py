@@ -12,12 +12,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any, Generic, Literal, NamedTuple, Protocol
 
 import trio
 
 from forwarder.model import Mailbox, Notification, Outcome, Peer
-from forwarder.plugin import O, Ports, hookspec
+from forwarder.plugin import O, Objection, Options, Ports, hookspec
 
 # -- doors
 
@@ -26,13 +27,14 @@ from forwarder.plugin import O, Ports, hookspec
 class Answer:
     """What a store would be told of a mailbox: a code of protocol 5.0. moved: where it is now (class 1).
 
-    senders: the accounts that may send as this mailbox, its owner first.
+    senders: the accounts that may send as this mailbox, its owner first. ours: whether its domain is hosted here.
     """
 
     code: int
     text: str = ""
     moved: tuple[Mailbox, ...] = ()
     senders: tuple[str, ...] = ()
+    ours: bool = True
 
 
 Look = Callable[[Mailbox], Awaitable[Answer]]
@@ -50,6 +52,10 @@ class Spool(Protocol):
         ...
 
     async def abort(self) -> None: ...
+
+    async def head(self, octets: int, /) -> bytes:
+        """What it begins with. Raises OSError."""
+        ...
 
     @property
     def size(self) -> int: ...
@@ -194,7 +200,8 @@ class DomainFacts:
 class Load:
     """A message to be carried to targets without an agent. number: the row that owes it.
 
-    returns: the envelope sender of a message that came from another mail system, None for a native one.
+    returns: the envelope sender of a message that came from another mail system, None for a native one; local: its
+    domain is hosted here.
     tries: how often it was tried for these targets. body: the whole message in slices; raises Gone, and PeerError, also
     beyond so many octets.
     """
@@ -203,6 +210,7 @@ class Load:
     notification: Notification
     to: tuple[Mailbox, ...]
     returns: str | None
+    local: bool
     since: datetime
     tries: int
     body: Callable[[int], AbstractAsyncContextManager[AsyncIterator[bytes]]]
@@ -249,6 +257,11 @@ CarryFailed = Callable[[int, Mailbox | None, Never], Awaitable[Failed]]
 """A report says that what was taken has failed: the row's number, the target (None: whichever were carried)."""
 
 
+def none(options: Options, path: Callable[[str], Path], /) -> Sequence[Objection]:
+    """Nothing is wrong but what its form shows."""
+    return ()
+
+
 @dataclass(frozen=True, slots=True)
 class CarrierSpec(Generic[O]):
     """A way to targets without an agent. table: of the node file, given whole as options.
@@ -264,12 +277,15 @@ class CarrierSpec(Generic[O]):
     via: Callable[[O], str]
     """As `why` shows it: "127.0.0.1:10025"."""
     make: Callable[[O, Ports], Carry]
+    objections: Callable[[O, Callable[[str], Path]], Sequence[Objection]] = none
+    """What is wrong with a table but its form: a file that is missing. Keys under the table; paths as Ports.path."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServicePorts(Ports):
     """What a service may have beside the ports of all plugins.
 
+    room: octets that are free where messages are kept.
     tls: the server's context for a new session, by SNI; None where no certificate is configured. clear_login: whether
     a password may come in clear from this address.
     """
@@ -278,6 +294,7 @@ class ServicePorts(Ports):
     verify: Verify = field(kw_only=True)
     login: Login = field(kw_only=True)
     spool: Callable[[], Spool] = field(kw_only=True)
+    room: Callable[[], int] = field(kw_only=True)
     submit: Submit = field(kw_only=True)
     failures: Failures = field(kw_only=True)
     carry_failed: CarryFailed = field(kw_only=True)
@@ -307,6 +324,7 @@ class ServiceSpec(Generic[O]):
     options: type[O]
     make: Callable[[O, ServicePorts, Sequence[trio.SocketListener]], Service]
     always: bool = False
+    objections: Callable[[O, Callable[[str], Path]], Sequence[Objection]] = none
 
 
 @hookspec

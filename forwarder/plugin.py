@@ -223,6 +223,8 @@ class Ports:
     """The node's name."""
     path: Callable[[str], Path] = Path
     """A file that options name: relative to the configuration folder."""
+    scratch: Path = Path()
+    """A folder for files that live no longer than a call; emptied at each start."""
 
 
 # -- what a plugin offers

@@ -28,7 +28,7 @@ PATIENCE = 3600.0
 
 Told = Callable[[Owed, Member, Carried | PeerError], None]
 Sender = Callable[[Notification], Awaitable[str | None]]
-"""The envelope sender of what came by other mail, None for native messages."""
+"""The envelope sender of what came by other mail, None for native messages. hosts: whether its domain is ours."""
 
 
 class Carriage:
@@ -41,6 +41,7 @@ class Carriage:
         tick: Tick,
         sources: Sources,
         sender: Sender,
+        hosts: Callable[[str], bool],
         clock: Clock,
         log: Log,
     ) -> None:
@@ -49,6 +50,7 @@ class Carriage:
         self._tick = tick
         self._sources = sources
         self._sender = sender
+        self._hosts = hosts
         self._clock = clock
         self._log = log
         self._limiter = trio.CapacityLimiter(AT_ONCE)
@@ -88,11 +90,13 @@ class Carriage:
 
     async def _load(self, owed: Owed, members: list[Member]) -> Load:
         notification = owed.notification
+        returns = await self._sender(notification)
         return Load(
             number=owed.debt.number,
             notification=notification,
             to=tuple(member.mailbox for member in members),
-            returns=await self._sender(notification),
+            returns=returns,
+            local=returns is not None and self._hosts(returns),
             since=datetime.fromtimestamp(owed.debt.accepted, UTC),
             tries=min(member.tries for member in members),
             body=partial(self._body, notification),

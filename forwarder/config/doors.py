@@ -48,7 +48,7 @@ def doors(settings: Settings, services: Services, carriers: Carriers) -> Doors:
         hint = nearest(name, [*services, *Listen.model_fields])
         reading.error(("listen", name), f"no plugin offers this service{hint}")
     if reading.errors:
-        raise ConfigErrors(dict.fromkeys(reading.errors))
+        raise ConfigErrors({str(error): error for error in reading.errors}.values())
     return found
 
 
@@ -78,11 +78,21 @@ class _Reading:
         if spec.name.endswith("_tls") and not self._settings.tls:
             self.error(("listen", spec.name), "needs a certificate: add a [[tls]] table")
         options = self._options(spec.table, spec.options)
-        return None if options is None else Door(spec, options, places)
+        if options is None or self._objects(spec, options):
+            return None
+        return Door(spec, options, places)
 
     def carrier(self, spec: CarrierSpec[Any]) -> tuple[CarrierSpec[Any], Options] | None:
         options = self._options(spec.table, spec.options) if self._has(spec.table) else None
-        return (spec, options) if options is not None and spec.offered(options) else None
+        if options is None or not spec.offered(options) or self._objects(spec, options):
+            return None
+        return spec, options
+
+    def _objects(self, spec: ServiceSpec[Any] | CarrierSpec[Any], options: Options) -> bool:
+        objections = spec.objections(options, self._settings.path)
+        for objection in objections:
+            self.error((spec.table, *objection.key.split(".")), objection.text)
+        return bool(objections)
 
     def _has(self, table: str) -> bool:
         return table in self._settings.model_fields_set

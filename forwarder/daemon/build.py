@@ -6,11 +6,13 @@ sending, servers.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 
 import structlog
 import trio
@@ -42,9 +44,9 @@ from forwarder.daemon.keys import OwnKeys, TextsOrOwn
 from forwarder.daemon.naming import Naming
 from forwarder.daemon.reach import Reach, reach
 from forwarder.daemon.services import Opened, Services
-from forwarder.daemon.state import State
+from forwarder.daemon.state import SCRATCH, State
 from forwarder.daemon.strategies import InstalledStrategies, PluginSource
-from forwarder.model import Endpoint, Hop, Mailbox, Notification, Outcome, Peer
+from forwarder.model import Endpoint, Hop, Mailbox, Notification, Outcome, Peer, parse_domain
 from forwarder.net.address_filter import may_log_in
 from forwarder.net.certificates import Certificates, Pair
 from forwarder.net.server import Limits, PduServer
@@ -239,7 +241,7 @@ def _agent(
     marks = Marks(repeats, addresses, clock, name=name)
     story = Story(state.trace, log, clock)
     made = {spec.name: spec.make(options, strategies.ports(spec.name)) for spec, options in doors.carriers}
-    carriage = Carriage(made, nursery, way.tick, sources, _sender(files, returns), clock, log)
+    carriage = Carriage(made, nursery, way.tick, sources, _sender(files, returns), _hosts(files), clock, log)
     courier = Courier(way.links, ledger, sources, errands, marks, story, carriage, retry, clock)
     errands.unpin = sources.unpin
     courier.failed = _failed(files, returns, nursery)
@@ -300,7 +302,8 @@ def _strategies(
 ) -> InstalledStrategies:
     records = TextsOrOwn(files.own_keys, TextRecords(way.names, strangers=way.strangers))
     source, node = PluginSource(store.sources), settings.node.name
-    return InstalledStrategies(plugins, source, way.connect, records, clock, node, settings.path)
+    scratch = settings.state / SCRATCH
+    return InstalledStrategies(plugins, source, way.connect, records, clock, node, settings.path, scratch)
 
 
 def _sender(files: Files, returns: Returns) -> Sender:
@@ -309,6 +312,18 @@ def _sender(files: Files, returns: Returns) -> Sender:
         return await returns.sender(notification.identifier) if files.naming.ours(notification.store) else None
 
     return sender
+
+
+def _hosts(files: Files) -> Callable[[str], bool]:
+    """Whether the domain of an envelope sender is hosted here."""
+
+    def hosts(sender: str) -> bool:
+        try:
+            return files.addresses.hosted(parse_domain(sender.rpartition("@")[2]))
+        except ValueError:
+            return False
+
+    return hosts
 
 
 def _failed(files: Files, returns: Returns, nursery: trio.Nursery) -> Callable[[Debt, Outcome], None]:
@@ -356,6 +371,7 @@ def _services(
             verify=verify(files.accounts),
             login=readings,
             submitting=submitting,
+            room=partial(_room, settings.state),
             returns=returns,
             carry_failed=carry_failed(agent.courier, state.ledger, returns),
             tls=certificates.context if certificates else None,
@@ -419,6 +435,11 @@ def start(node: Node, nursery: trio.Nursery) -> None:
         node.sending.run,
     ):
         nursery.start_soon(task)
+
+
+def _room(folder: Path) -> int:
+    free = os.statvfs(folder)
+    return free.f_bavail * free.f_frsize
 
 
 def _rules(settings: Settings) -> StoreRules:

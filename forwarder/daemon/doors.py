@@ -33,7 +33,7 @@ def look(routes: Routes, decider: Decider, clock: Clock) -> Look:
         if isinstance(found.answer, Broken):
             raise PeerError(f"{found.answer.file}: {found.answer.text}")
         if isinstance(found.answer, NotOurs):
-            return Answer(REFUSED, "relaying to this domain is not for us")
+            return Answer(REFUSED, "relaying to this domain is not for us", ours=False)
         if found.route is None:
             return Answer(NOUSER, "no such mailbox")
         today, of_2004 = found.stores
@@ -97,6 +97,7 @@ def service_ports(
     verify: Verify,
     login: Readings,
     submitting: Submitting,
+    room: Callable[[], int],
     returns: Returns,
     carry_failed: CarryFailed,
     tls: Callable[[], ssl.SSLContext] | None,
@@ -104,10 +105,12 @@ def service_ports(
 ) -> ServicePorts:
     return ServicePorts(
         *(ports.source, ports.log, ports.now, ports.connect, ports.texts, ports.node, ports.path),
+        ports.scratch,
         look=look,
         verify=verify,
         login=login,
         spool=submitting.spool,
+        room=room,
         submit=submitting.submit,
         failures=returns,
         carry_failed=carry_failed,

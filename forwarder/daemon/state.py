@@ -24,6 +24,7 @@ from forwarder.storage.trace import Trace
 
 SCHEMA = (*inbox.SCHEMA, *ledger.SCHEMA, *catalogue.SCHEMA, *message_schema.SCHEMA)
 DATABASE = "forwarder.db"
+SCRATCH = "scratch"
 SECRET_OCTETS = 32
 
 
@@ -85,6 +86,7 @@ async def open_state(settings: Settings, nursery: trio.Nursery, clock: Clock) ->
         Trace(folder / "trace", settings.trace.keep, clock),
         await trio.to_thread.run_sync(_secret, folder / "secret"),
     )
+    await trio.to_thread.run_sync(_empty, folder / SCRATCH)
     for part in (state.inbox, state.ledger, state.catalogue, state.messages):
         await part.open()
     await nursery.start(state.inbox.run)
@@ -92,6 +94,13 @@ async def open_state(settings: Settings, nursery: trio.Nursery, clock: Clock) ->
     nursery.start_soon(state.sweeping.run)
     nursery.start_soon(state.ledger.run)
     return state
+
+
+def _empty(folder: Path) -> None:
+    """Files of calls that ended with their process."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    for left in folder.iterdir():
+        left.unlink()
 
 
 def _secret(path: Path) -> bytes:

@@ -53,9 +53,11 @@ class InstalledStrategies:
         clock: Clock,
         node: str = "",
         path: Callable[[str], Path] = Path,
+        scratch: Path = Path(),
     ) -> None:
         self._node = node
         self._path = path
+        self._scratch = scratch
         self._plugins = plugins
         self._source = source
         self._connect = connect
@@ -80,7 +82,8 @@ class InstalledStrategies:
         ports = self._ports.get(name)
         if ports is None:
             ports = self._ports[name] = Ports(
-                *(self._source, _log(name), self._now, self._connect, self._texts, self._node, self._path)
+                *(self._source, _log(name), self._now, self._connect, self._texts, self._node, self._path),
+                self._scratch,
             )
         return ports
 

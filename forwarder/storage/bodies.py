@@ -57,6 +57,15 @@ class Upload:
             with trio.CancelScope(shield=True):
                 await trio.to_thread.run_sync(self._remove)
 
+    async def head(self, octets: int) -> bytes:
+        """What it begins with. Raises OSError."""
+        return await trio.to_thread.run_sync(self._head, octets)
+
+    def _head(self, octets: int) -> bytes:
+        self._write(b"")
+        with self.path.open("rb") as file:
+            return file.read(octets)
+
     def _write(self, data: bytes) -> None:
         if self._file is None:
             handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

@@ -90,6 +90,9 @@ class Book:
             self.routes[made.address] = made
         self.generation += 1
 
+    def hosted_sender(self, sender: str) -> bool:
+        return self.hosted(sender.rpartition("@")[2])
+
     def hosted(self, domain: str) -> bool:
         return domain in self.domains
 
@@ -383,7 +386,7 @@ def build(
     retry = Retry(30, 86400, 7 * 86400)
     errands = Errands(nursery, tick, disk, offer, book, disk, retry.wait, 7 * 86400, clock, log)
     marks = Marks(repeats, book, clock, name=name)
-    carriage = Carriage(carriers or {}, nursery, tick, disk, disk.sender, clock, log)
+    carriage = Carriage(carriers or {}, nursery, tick, disk, disk.sender, book.hosted_sender, clock, log)  # type: ignore[arg-type]
     errands.unpin = disk.unpin
     courier = Courier(links, disk, disk, errands, marks, Story(disk, log, clock), carriage, retry, clock)  # type: ignore[arg-type]
     world: list[World] = []

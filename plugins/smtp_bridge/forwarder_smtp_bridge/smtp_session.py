@@ -139,6 +139,8 @@ class SmtpSession:
         return reply
 
     def _write(self, octets: bytes) -> None:
+        if self._unread:  # an answer too many: the next would be taken for the one after it
+            raise Lost("spoke out of turn")
         try:
             self._socket.settimeout(REPLY)
             self._socket.sendall(octets)

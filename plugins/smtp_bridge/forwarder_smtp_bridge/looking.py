@@ -1,0 +1,60 @@
+"""The node's answers as rows of the table of outcomes: for the map at RCPT, for LMTP's RCPT and for its last lines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from forwarder.bridges import Answer, Look
+from forwarder.model import Mailbox
+from forwarder.plugin import PeerError
+from forwarder_smtp_bridge.outcomes import Kind, kind_of
+from forwarder_smtp_bridge.returns import Forged, NotOurs, ReturnPaths
+
+OFF = 32
+MOVED_CLASS = 1
+
+
+def kind_and_text(answer: Answer) -> tuple[Kind, str]:
+    """An address that is off, or one that has moved, has a row of its own."""
+    if answer.code // 16 == MOVED_CLASS:
+        return ("moved to", f"mailbox has moved, try <{answer.moved[0]}>") if answer.moved else ("moved", "")
+    if answer.code == OFF:
+        return "off", ""
+    kind = kind_of(answer.code)
+    return kind, answer.text if kind == "refused" else ""
+
+
+class Looking:
+    """Over the doors of the node. paths: our return paths, where there are any."""
+
+    def __init__(self, look: Look, paths: ReturnPaths | None, returns: str | None) -> None:
+        self._look = look
+        self._paths = paths
+        self._returns = returns
+
+    async def access(self, mailbox: Mailbox) -> tuple[Kind, str]:
+        """Who exists. Raises what the look-up raises: then we do not know."""
+        if self.is_return_path(mailbox):
+            return self._return_path(mailbox)
+        return kind_and_text(await self._look(mailbox))
+
+    async def known(self, mailbox: Mailbox) -> tuple[Kind, str]:
+        """The same, where not to know is an answer too."""
+        try:
+            return await self.access(mailbox)
+        except PeerError:
+            return "broken", ""
+
+    async def logins(self, mailbox: Mailbox) -> Sequence[str] | None:
+        """Who may send as this mailbox."""
+        return (await self._look(mailbox)).senders
+
+    def is_return_path(self, mailbox: Mailbox) -> bool:
+        return self._returns is not None and mailbox.domain == self._returns
+
+    def _return_path(self, mailbox: Mailbox) -> tuple[Kind, str]:
+        assert self._paths is not None
+        found = self._paths.reverse(str(mailbox))
+        if isinstance(found, Forged):
+            return "refused", "not a return path of ours"
+        return ("unknown", "") if isinstance(found, NotOurs) else ("taken", "")

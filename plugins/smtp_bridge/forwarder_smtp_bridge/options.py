@@ -1,0 +1,92 @@
+"""The table [bridge] of the node file, as the bridges read it (docs/bridges.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field
+
+from forwarder.model import parse_domain
+from forwarder.plugin import Duration, Objection, Options, Size
+from forwarder_smtp_bridge.returns import SecretsError, load_secrets
+
+MIN_HASH = 4
+
+
+def _endpoint(value: str) -> str:
+    host, colon, port = value.rpartition(":")
+    if not colon or not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
+        raise ValueError(f'expected "HOST:PORT" such as "127.0.0.1:10025", found {value!r}')
+    return value
+
+
+class SmtpIn(Options):
+    """[bridge.smtp_in]: the world's mail, by LMTP from the MTA in front of us."""
+
+    account: str | dict[Annotated[str, AfterValidator(parse_domain)], str] = Field(
+        "smtpgateway", description="the account that owns incoming mail; a table gives each domain its own"
+    )
+    max_size: Size = Field(30 << 20, description="octets of a message: Postfix's message_size_limit")
+    sessions: int = Field(10, ge=1, le=1000, description="LMTP sessions at once: maxproc of the transport")
+    answer_wait: Duration = Field(
+        timedelta(seconds=2), description="so long a refusal by the target can still become a 5xx"
+    )
+    lifetime: Duration = Field(timedelta(days=365), description="of unread mail; then a report goes to the sender")
+    received: int = Field(40, ge=1, description="more Received lines than this: a loop")
+
+
+class SmtpOut(Options):
+    """[bridge.smtp_out]: targets without an agent, by SMTP through a smarthost."""
+
+    smarthost: Annotated[str, AfterValidator(_endpoint)] = Field(description="host and port of the MTA behind us")
+    retry: Duration = Field(timedelta(days=5), description="how long a target is tried")
+    settle: Duration = Field(
+        timedelta(hours=1), description="how long a report is waited for before a native message is un-pinned"
+    )
+
+
+class Returns(Options):
+    """[bridge.returns]: where reports on what we sent come back to."""
+
+    domain: Annotated[str, AfterValidator(parse_domain)] = Field(description="a domain of its own, MX to the same MTA")
+    secret_file: str = Field("srs.secret", description="0600, one secret a line, the newest first")
+    days: int = Field(21, ge=1, le=365, description="how long a return path is good")
+    hash: int = Field(8, ge=MIN_HASH, le=27, description="characters; 4 only to share addresses with postsrsd")
+
+
+class SubmissionOptions(Options):
+    """[bridge.submission]: our users' own mail, after the MTA has checked their login."""
+
+    account: str = Field("sender", description='"sender": who owns or reads the envelope sender; or one fixed account')
+
+
+class BridgeOptions(Options):
+    """[bridge]. pop3 is the POP3 door's."""
+
+    group: str = Field("", description="owner of the Unix sockets, mode 0660")
+    smtp_in: SmtpIn = Field(default_factory=lambda: SmtpIn.model_validate({}))
+    smtp_out: SmtpOut | None = None
+    returns: Returns | None = None
+    submission: SubmissionOptions = Field(default_factory=lambda: SubmissionOptions.model_validate({}))
+    pop3: dict[str, Any] = Field({}, description="the POP3 door's table")
+
+
+def objections(options: BridgeOptions, path: Callable[[str], Path]) -> Sequence[Objection]:
+    """What cannot work: mail that nobody could report on, secrets that cannot be read."""
+    found: list[Objection] = []
+    if options.smtp_out is not None and options.returns is None:
+        text = "needs [bridge.returns]: without a return path no report would find its way back"
+        found.append(Objection("smtp_out", text))
+    if options.returns is not None:
+        try:
+            load_secrets(path(options.returns.secret_file))
+        except SecretsError as error:
+            found.append(Objection("returns.secret_file", str(error)))
+        except OSError as error:
+            name, why = options.returns.secret_file, error.strerror or str(error)
+            hint = f'; make one: (umask 077; openssl rand -base64 24 > "{path(name)}")'
+            found.append(Objection("returns.secret_file", f'"{name}" cannot be read: {why}{hint}'))
+    return found
