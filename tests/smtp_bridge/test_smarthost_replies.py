@@ -108,6 +108,18 @@ async def test_who_was_refused_before_the_session_was_lost_stays_refused() -> No
     assert bob == Refused(554, "5.7.1", "never") and isinstance(freda, Deferred)
 
 
+@pytest.mark.parametrize(
+    ("stage", "twice"), [("MAIL", b"250 ok\r\n250 ok"), ("DATA", b"354 go on\r\n250 2.0.0 queued")]
+)
+async def test_an_answer_too_many_is_not_taken_for_the_next(stage: str, twice: bytes) -> None:
+    script = Script()
+    script.then(stage, twice)
+    script.then("dot", X5)
+    async with smarthost_of(script) as smarthost:
+        (fate,) = await carried(smarthost, BOB)
+    assert fate == Deferred(0, "", "spoke out of turn") and not script.messages
+
+
 async def test_nobody_left_means_no_data() -> None:
     script = Script()
     script.then("RCPT", X5, X4)
