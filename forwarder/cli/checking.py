@@ -11,6 +11,7 @@ from forwarder.cli.errors import one_line
 from forwarder.cli.folder import Folder
 from forwarder.cli.output import print_json
 from forwarder.config.check import Finding, check
+from forwarder.config.doors import doors
 from forwarder.config.lines import ConfigError, ConfigErrors
 from forwarder.config.settings import find_folder, load_settings
 from forwarder.config.sweep import sweep
@@ -30,10 +31,19 @@ def findings(config: str | None, *, network: bool) -> list[Finding]:
         return check(at, load().strategies)
     folder = Folder(settings)
     problems = [Finding("error", f"plugin {each.plugin}", 0, "", each.text) for each in folder.plugins.problems]
-    found = problems + check(at, folder.plugins.strategies)
+    found = problems + check(at, folder.plugins.strategies) + _doors(folder)
     if network:
         found += trio.run(_unreachable, locator(settings.resolve, settings.network), _targets(folder))
     return found
+
+
+def _doors(folder: Folder) -> list[Finding]:
+    """What is wrong with the tables of services and carriers."""
+    try:
+        doors(folder.settings, folder.plugins.services, folder.plugins.carriers)
+    except ConfigErrors as errors:
+        return [Finding("error", e.file, e.line, e.key, e.text) for e in errors.errors]
+    return []
 
 
 def print_findings(found: Sequence[Finding], json: bool) -> None:

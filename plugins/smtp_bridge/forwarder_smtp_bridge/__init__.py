@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 
 import trio
 
@@ -96,17 +95,20 @@ def _via(options: BridgeOptions) -> str:
 
 
 Make = Callable[[BridgeOptions, ServicePorts, Listeners], Service]
-_service = partial(ServiceSpec[BridgeOptions], table=TABLE, options=BridgeOptions, objections=objections)
+
+
+def _service(name: str, make: Make, *, always: bool = False) -> ServiceSpec[BridgeOptions]:
+    return ServiceSpec(name, TABLE, BridgeOptions, make, always, objections)
 
 
 @hookimpl
 def forwarder_services() -> Sequence[ServiceSpec[BridgeOptions]]:
     return [
-        _service(name="lmtp", make=lmtp),
-        _service(name="submission", make=submission),
-        _service(name="postfix_map", make=map_service),
-        _service(name="postfix_auth", make=auth_service),
-        _service(name="smtp_reports", make=reports, always=True),
+        _service("lmtp", lmtp),
+        _service("submission", submission),
+        _service("postfix_map", map_service),
+        _service("postfix_auth", auth_service),
+        _service("smtp_reports", reports, always=True),
     ]
 
 
