@@ -16,6 +16,7 @@ from forwarder.testing import make_route
 
 ROOT = Path(__file__).resolve().parents[2]
 FILE = re.compile(r"<!-- file: (\S+) -->\n```\w+\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+IMPORTED = re.compile(r"^(?:from|import) (forwarder(?:\.[\w.]+)?)(?!\w)", re.MULTILINE)
 BLOCK = re.compile(r"^```toml\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
@@ -62,7 +63,7 @@ def test_no_plugin_of_ours_has_more_code_than_promised() -> None:
 def test_plugins_see_nothing_of_the_forwarder_but_the_contract() -> None:
     allowed = {"forwarder.model", "forwarder.plugin", "forwarder.bridges", "forwarder.signature", "forwarder.testing"}
     for path in (ROOT / "plugins").rglob("*.py"):
-        seen = set(re.findall(r"^(?:from|import) (forwarder[\w.]*)", path.read_text("utf-8"), re.MULTILINE))
+        seen = set(IMPORTED.findall(path.read_text("utf-8")))
         assert seen <= allowed, path
 
 
@@ -79,6 +80,11 @@ def test_every_address_shown_is_one_that_works(page: str) -> None:
         if "plugins" in block:  # of the node file: the tables of screens
             for name, table in block["plugins"].items():
                 installed.screens[name].options.model_validate(table)
+            continue
+        if "listen" in block:  # of the node file: services, and the table that they share
+            for name in block["listen"]:
+                spec_of = installed.services[name]
+                spec_of.options.model_validate(block.get(spec_of.table, {}))
             continue
         core = {key: block[key] for key in ("kind", "to", "readers", "fallback") if key in block}
         main = block.get("strategy", "rewrite_resend")

@@ -22,7 +22,7 @@ from .house import Mailbag, Talk
 class Certified(NamedTuple):
     """A server's context for "localhost", a client's, and the file by which programs believe it."""
 
-    server: ssl.SSLContext
+    server: Callable[[], ssl.SSLContext]
     client: ssl.SSLContext
     authority: Path
 
@@ -35,7 +35,7 @@ def certified(tmp_path_factory: pytest.TempPathFactory) -> Certified:
     authority.configure_trust(client)
     path = tmp_path_factory.mktemp("authority") / "ca.pem"
     authority.cert_pem.write_to_path(path)
-    return Certified(server, client, path)
+    return Certified(lambda: server, client, path)
 
 
 class Open:
@@ -70,9 +70,10 @@ def open_door() -> OpenDoor:
     @asynccontextmanager
     async def opened(bag: Mailbag, *, buffer: int = 1 << 20, clear: bool = True, **more: Any) -> AsyncIterator[Open]:
         listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        bag.in_clear = clear
         log = MemoryLog()
         options = Pop3Options(check_wait=timedelta(seconds=5), buffer=buffer)
-        door = Door(options, bag.login, listeners, log=log, clear=lambda address: clear, **more)
+        door = Door(options, bag, listeners, log=log, **more)
         ready = trio.Event()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(door.run, ready.set)

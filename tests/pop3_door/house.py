@@ -9,7 +9,7 @@ from typing import Any
 import trio
 import trio.testing
 
-from forwarder.model import parse_mailbox
+from forwarder.model import Peer, parse_mailbox
 from forwarder.testing import MemoryLog, make_notification
 from forwarder_pop3_door.checks import Checks
 from forwarder_pop3_door.reading import Gone, Item, PeerError, Reader
@@ -25,7 +25,7 @@ def make_item(number: int, store: str = "store.example", mailbox: str = "brian@p
 
 
 class Mailbag:
-    """What waits at a node, and the stores that hold it. Everything that is asked of it is noted."""
+    """What waits at a node, and the stores that hold it; a `Login` too. Everything that is asked of it is noted."""
 
     def __init__(self, *bodies: bytes, store: str = "store.example") -> None:
         self.items: list[Item] = []
@@ -41,6 +41,7 @@ class Mailbag:
         self.faulty: set[bytes] = set()
         """Keys whose body shows a fault of ours."""
         self.slice = 64 << 10
+        self.in_clear = True
         self.commit: Exception | None = None
         self.asked: list[Item] = []
         self.read: list[Item] = []
@@ -78,7 +79,10 @@ class Mailbag:
     def reader(self, account: str = "brian") -> MemoryReader:
         return MemoryReader(self, account)
 
-    async def login(self, user: str, password: str, address: str) -> Reader | None:
+    def clear(self, peer: Peer, /) -> bool:
+        return peer.tls or self.in_clear
+
+    async def __call__(self, user: str, password: str, peer: Peer, /) -> Reader | None:
         await trio.lowlevel.checkpoint()
         if password == "busy":
             raise PeerError("too many tries")
@@ -187,14 +191,14 @@ class Room:
         self.log = MemoryLog()
         self.bag = bag
         self.checks = Checks(nursery, check_wait, self.log)
-        self.house = House(bag.login, self.checks, lambda address: True, None, buffer, self.log)
+        self.house = House(bag, self.checks, None, buffer, self.log)
         self.ends: list[str] = []
         self._nursery = nursery
 
     async def come(self) -> Talk:
         """A client who has been greeted."""
         mine, theirs = trio.testing.memory_stream_pair()
-        self._nursery.start_soon(self._serve, Visit(self.house, theirs, "192.0.2.1", secure=False))
+        self._nursery.start_soon(self._serve, Visit(self.house, theirs, Peer("192.0.2.1")))
         talk = Talk(mine)
         assert (await talk.line()).startswith("+OK ")
         return talk

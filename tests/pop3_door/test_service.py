@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ssl
+from collections.abc import Sequence
 
 import pytest
 import trio
@@ -11,10 +12,12 @@ import trio.testing
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from forwarder.model import Peer
+from forwarder_pop3_door.reading import Item
 from forwarder_pop3_door.visit import IDLE, WRITE, Visit
 
 from .conftest import Certified, OpenDoor
-from .house import BUN, TEA, Mailbag, Room, Talk
+from .house import BUN, TEA, Mailbag, MemoryReader, Room, Talk
 
 # -- caps
 
@@ -55,7 +58,7 @@ async def test_who_does_not_read_is_cut_off(nursery: trio.Nursery, autojump_cloc
     _, theirs = trio.testing.lockstep_stream_pair()
     started = trio.current_time()
     with pytest.raises(trio.TooSlowError):
-        await Visit(room.house, theirs, "192.0.2.1", secure=False).run()
+        await Visit(room.house, theirs, Peer("192.0.2.1")).run()
     assert trio.current_time() - started == pytest.approx(WRITE)
 
 
@@ -159,17 +162,13 @@ async def test_a_drain_lets_a_quit_commit(open_door: OpenDoor) -> None:
     begun, on = trio.Event(), trio.Event()
     room = bag.items[:]
 
-    class Slow(type(bag.reader())):  # type: ignore[misc]
-        async def done(self, items: object, gone: object = (), /) -> None:
+    class Slow(MemoryReader):
+        async def done(self, items: Sequence[Item], gone: Sequence[Item] = (), /) -> None:
             begun.set()
             await on.wait()
             await super().done(items, gone)
 
-    async def login(user: str, password: str, address: str) -> Slow:
-        await trio.lowlevel.checkpoint()
-        return Slow(bag, user)
-
-    bag.login = login  # type: ignore[method-assign]
+    bag.reader = lambda account: Slow(bag, account)  # type: ignore[method-assign,misc,assignment]
     with trio.fail_after(10):
         async with open_door(bag) as opened:
             talk = await opened.enter()

@@ -17,6 +17,7 @@ from typing import Any
 import trio
 from pydantic import Field
 
+from forwarder.model import Peer
 from forwarder.plugin import Duration, Log, Options, Size
 from forwarder_pop3_door.checks import Checks
 from forwarder_pop3_door.reading import Login
@@ -32,8 +33,10 @@ FULL = b"-ERR [SYS/TEMP] too many sessions, try again later\r\n"
 class Pop3Options(Options):
     """The table [bridge.pop3]."""
 
-    check_wait: Duration = Field(timedelta(seconds=5), description="how long a login asks whether messages are alive")
-    buffer: Size = Field(1 << 20, description="smaller messages are fetched whole before +OK")
+    check_wait: Duration = Field(
+        default=timedelta(seconds=5), description="how long a login asks whether messages are alive"
+    )
+    buffer: Size = Field(default=1 << 20, description="smaller messages are fetched whole before +OK")
 
 
 class Door:
@@ -46,8 +49,7 @@ class Door:
         listeners: Sequence[trio.SocketListener],
         *,
         log: Log,
-        clear: Callable[[str], bool],
-        tls: ssl.SSLContext | None = None,
+        tls: Callable[[], ssl.SSLContext] | None = None,
         secure: bool = False,
         sessions: int = SESSIONS,
     ) -> None:
@@ -55,7 +57,6 @@ class Door:
         self._login = login
         self._listeners = listeners
         self._log = log
-        self._clear = clear
         self._tls = tls
         self._secure = secure
         self._most = sessions
@@ -70,7 +71,7 @@ class Door:
         async with trio.open_nursery() as nursery:
             wait = self._options.check_wait.total_seconds()
             checks = Checks(nursery, wait, self._log)
-            house = House(self._login, checks, self._clear, self._tls, self._options.buffer, self._log)
+            house = House(self._login, checks, self._tls, self._options.buffer, self._log)
             try:
                 with self._accepting:
                     async with trio.open_nursery() as accepting:
@@ -106,20 +107,20 @@ class Door:
                 self._log.info("cannot accept", error=str(error))
                 await trio.sleep(0.1)
                 continue
-            address = _address(stream)
-            if self._has_room(address):
-                visit = Visit(house, stream, address, secure=self._secure)
+            peer = _peer(stream, tls=self._secure)
+            if self._has_room(peer.address):
+                visit = Visit(house, stream, peer)
                 self._visits.add(visit)
-                self._by_address[address] += 1
+                self._by_address[peer.address] += 1
                 if self._draining:  # it knocked in the very moment
                     visit.drain()
-                nursery.start_soon(self._serve, visit, address)
+                nursery.start_soon(self._serve, visit, peer.address)
             else:
-                self._log.info("too many sessions", peer=address)
+                self._log.info("too many sessions", peer=peer.address)
                 await self._send_off(stream)
 
     def _has_room(self, address: str) -> bool:
-        ours = not address or ipaddress.ip_address(address).is_loopback
+        ours = ipaddress.ip_address(address).is_loopback
         return len(self._visits) < self._most and (ours or self._by_address[address] < PER_ADDRESS)
 
     async def _send_off(self, stream: trio.SocketStream) -> None:
@@ -144,13 +145,13 @@ class Door:
             await trio.aclose_forcefully(visit.stream)
 
 
-def _address(stream: trio.SocketStream) -> str:
-    """The peer's IP address; "" over a Unix socket, or where the peer has gone already."""
+def _peer(stream: trio.SocketStream, *, tls: bool) -> Peer:
+    """Who came. Over a Unix socket, or gone already: somebody on this machine."""
     try:
         name: Any = stream.socket.getpeername()
     except OSError:
-        return ""
+        name = ""
     if not isinstance(name, tuple):
-        return ""
+        return Peer("127.0.0.1", tls=tls)
     address = ipaddress.ip_address(str(name[0]).partition("%")[0])
-    return str(getattr(address, "ipv4_mapped", None) or address)
+    return Peer(str(getattr(address, "ipv4_mapped", None) or address), int(name[1]), tls=tls)

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import trio
 
-from forwarder.model import handle
+from forwarder.model import Peer, handle
 from forwarder.plugin import Log
 from forwarder_pop3_door.checks import GONE, Checks, key_of
 from forwarder_pop3_door.maildrop import MESSAGES, Maildrop, Mark, Message, NoMessage, unique_name
@@ -53,15 +53,14 @@ STREAM_ENDS = (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowE
 
 
 class House(NamedTuple):
-    """What all visits share. clear: whether an address may log in without TLS. tls: None: there is none.
+    """What all visits share. tls: the context of a new session; None: there is none.
 
     buffer: messages up to so many octets are fetched whole before +OK.
     """
 
     login: Login
     checks: Checks
-    clear: Callable[[str], bool]
-    tls: ssl.SSLContext | None
+    tls: Callable[[], ssl.SSLContext] | None
     buffer: int
     log: Log
 
@@ -71,15 +70,13 @@ class CutOff(Exception):  # an end, not a fault
 
 
 class Visit:
-    """address: who came. secure: TLS from the first octet."""
+    """peer: who came; `tls`: by TLS from the first octet."""
 
-    def __init__(self, house: House, stream: trio.abc.Stream, address: str, *, secure: bool) -> None:
+    def __init__(self, house: House, stream: trio.abc.Stream, peer: Peer) -> None:
         self._house = house
         self.stream = stream
-        self._address = address
-        self._secure = secure
-        clear = secure or house.clear(address)
-        self._session = Session(clear=clear, stls=house.tls is not None and not secure)
+        self._peer = peer
+        self._session = Session(clear=house.login.clear(peer), stls=house.tls is not None and not peer.tls)
         self._reader: Reader | None = None
         self._drop = Maildrop(())
         self._idle: trio.CancelScope | None = None
@@ -87,7 +84,7 @@ class Visit:
 
     async def run(self) -> None:
         """Until QUIT, the client's end, a deadline, or a drain. Raises CutOff, TooSlowError, trio's stream errors."""
-        if self._secure:
+        if self._peer.tls:
             await self._handshake()
         self._session.greet()
         while not self._draining:
@@ -132,11 +129,12 @@ class Visit:
     async def _start_tls(self) -> None:
         await self._flush()
         await self._handshake()
-        self._session.secured(clear=True)
+        self._peer = self._peer._replace(tls=True)
+        self._session.secured(clear=self._house.login.clear(self._peer))
 
     async def _handshake(self) -> None:
         assert self._house.tls is not None
-        stream = trio.SSLStream(self.stream, self._house.tls, server_side=True, https_compatible=True)
+        stream = trio.SSLStream(self.stream, self._house.tls(), server_side=True, https_compatible=True)
         with trio.fail_after(HANDSHAKE):
             await stream.do_handshake()
         self.stream = stream
@@ -163,12 +161,12 @@ class Visit:
 
     def _failed(self, event: Credentials | Command, error: Exception) -> None:
         why = f"{type(error).__name__}: {error}"
-        self._house.log.info("command failed", command=type(event).__name__, peer=self._address, error=why)
+        self._house.log.info("command failed", command=type(event).__name__, peer=self._peer.address, error=why)
 
     async def _log_in(self, event: Credentials) -> None:
-        reader = await self._house.login(event.user, event.password, self._address)
+        reader = await self._house.login(event.user, event.password, self._peer)
         if reader is None:
-            self._house.log.info("login refused", peer=self._address)
+            self._house.log.info("login refused", peer=self._peer.address)
             self._session.refused()
             return
         items = (await reader.waiting())[:MESSAGES]
@@ -179,7 +177,7 @@ class Visit:
         self._reader = reader
         hidden = sum(answer is None for _, answer in found)
         shown = self._drop.count
-        self._house.log.info("login", account=reader.account, peer=self._address, shown=shown, hidden=hidden)
+        self._house.log.info("login", account=reader.account, peer=self._peer.address, shown=shown, hidden=hidden)
         self._session.logged_in(f"{shown} messages")
 
     async def _remove(self, reader: Reader, gone: Sequence[Item]) -> None:
@@ -225,7 +223,7 @@ class Visit:
         if deleted:
             with trio.fail_after(COMMIT):
                 await self._reader.done(deleted)
-            self._house.log.info("done", account=self._reader.account, peer=self._address, items=len(deleted))
+            self._house.log.info("done", account=self._reader.account, peer=self._peer.address, items=len(deleted))
         self._session.bye()
 
     # -- bodies
@@ -271,7 +269,7 @@ class Visit:
                     self._house.checks.again(reader, message.item)
                 key = handle(message.item.notification.identifier)
                 why = f"{type(error).__name__}: {error}"
-                self._house.log.info("answer cut off", key=key, peer=self._address, error=why)
+                self._house.log.info("answer cut off", key=key, peer=self._peer.address, error=why)
                 raise CutOff from error
             raise
 
