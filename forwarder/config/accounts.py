@@ -14,6 +14,7 @@ import ipaddress
 import os
 import secrets
 from collections import OrderedDict
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -105,6 +106,7 @@ class AccountFiles:
         self._proven: OrderedDict[str, tuple[bytes, str, float]] = OrderedDict()
         self._failures: OrderedDict[str, _Failures] = OrderedDict()
         self.broken: dict[str, str] = {}
+        self.struck: Callable[[str, str], None] = lambda limit, who: None
 
     async def verify(self, name: str, password: str, address: str) -> Account | None:
         """None: no such account, off, or wrong password. Backs off by client address."""
@@ -171,6 +173,7 @@ class AccountFiles:
         known = self._failures.get(block)
         if known is None or known.times < FREE_FAILURES or not known.last <= now < known.last + FORGIVEN_AFTER:
             return True
+        self.struck("password guesses", address)
         delay = min(2.0 ** (known.times - FREE_FAILURES), LONGEST_WAIT)
         start = max(now, known.due)
         if start - now > LONGEST_WAIT:

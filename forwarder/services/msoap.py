@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import structlog
 
+from forwarder.agent.limits import Struck, unheard
 from forwarder.model import Mailbox, Peer, handle
 from forwarder.ports import Account, Accounts, Conversation
 from forwarder.services.login import Login
@@ -71,6 +72,7 @@ class Msoap:
         self.login = Login(accounts, clear_login, "originate")
         self.rules = rules
         self.may_post = may_post
+        self.struck: Struck = unheard
 
     def open(self, peer: Peer) -> Conversation:
         return Originating(self, peer)
@@ -141,8 +143,7 @@ class Originating:
             room = self._service.rules.quota - await self._messages.room(account.name)
             self._open = _Submission(recipients, lists, command.lifetime, room, upload)
             if not await self._messages.may_submit(self._as_envelope(account, self._open)):
-                log.info("limit of the day", account=account.name, recipients=len(recipients))
-                return await self._fail("errornotpermitted")
+                return await self._over("limits of the day", account, "errornotpermitted")
         denied, fine = SubmissionStatus.submissionaccessdenied, SubmissionStatus.acceptable
         return _fine(
             EnvelopeAnswer(
@@ -157,16 +158,16 @@ class Originating:
             return await self._fail("errorunexpectedcommand")
         size = command.offset + len(command.data)
         if size > self._service.rules.max_size:
-            return await self._fail("errornotenoughroom")
+            return await self._over("max_size", account, "errornotenoughroom")
         if size > submission.room:
-            return await self._fail("errorwouldexceedquota")
+            return await self._over("quota", account, "errorwouldexceedquota")
         try:
             await submission.upload.write(command.data)
             return await self._submit(account, submission) if command.islast else _fine(ChunkAnswer())
         except OverQuota:
-            return await self._fail("errorwouldexceedquota")
+            return await self._over("quota", account, "errorwouldexceedquota")
         except OverLimit:
-            return await self._fail("errornotpermitted")
+            return await self._over("limits of the day", account, "errornotpermitted")
         except OSError as error:
             log.error("no room for a submission", account=account.name, error=repr(error))
             return await self._fail("errornotenoughroom")
@@ -203,6 +204,11 @@ class Originating:
             return _error("errornotpermitted")
         told, read = NotificationStatus(delivery.told), ReadStatus(delivery.read)
         return _fine(Tracked(DeliveryStatus(told, read, delivery.pinned, delivery.redirectedto, delivery.lastcode)))
+
+    async def _over(self, limit: str, account: Account, name: str) -> Response:
+        """The status has no room for the limit's name: log and `status` have it."""
+        self._service.struck(limit, account.name)
+        return await self._fail(name)
 
     async def _fail(self, name: str) -> Response:
         """With an error in it a submission is over."""

@@ -220,6 +220,18 @@ async def test_a_circle_of_forwards_is_refused(world: World) -> None:
     assert await world.code(notification("a@pobox.example")) == 50
 
 
+async def test_too_many_targets_and_too_deep_a_nest_name_their_limit(world: World) -> None:
+    """All or nothing: not the first fifty of fifty-one (8.1)."""
+    many = " ".join(f"u{i}@isp.example" for i in range(51))
+    nest = [route(f"n{i}@pobox.example", to=f"n{i + 1}@pobox.example") for i in range(12)]
+    world.book.put(route("many@pobox.example", to=many, kind="role"), *nest)
+    for number, (address, limit) in enumerate((("many", "targets"), ("n0", "depth"))):
+        [outcome], _ = await world.notify(notification(f"{address}@pobox.example", number))
+        assert (outcome.code, outcome.text) == (32, f"over the limit {limit}")
+    assert not world.wires.sent
+    assert not world.disk.debts
+
+
 async def test_hops_and_our_own_mark_end_a_loop(world: World) -> None:
     world.book.put(route("brian@pobox.example", to="brian@isp.example"))
     assert await world.code(notification("brian@pobox.example", hops=8)) == 52

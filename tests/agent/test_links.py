@@ -60,6 +60,22 @@ async def test_an_error_status_for_a_batch_decides_nothing(
     assert [outcome.code for outcome in outcomes] == [0, 32, 0]
 
 
+@pytest.mark.parametrize("legacy", [False, True])
+async def test_an_agent_is_connected_to_so_often_at_once_and_no_more(world: World, legacy: bool) -> None:
+    """4 sessions with one that gives results, 16 with one of 2004, however much waits for it (8.1)."""
+    world.book.put(*(route(f"u{i}@pobox.example", to=f"u{i}@isp.example") for i in range(1000)))
+    if legacy:
+        world.wires.legacy.add("isp.example")
+    await world.notify(notification("u0@pobox.example", 5000))
+    world.wires.script = lambda n: None
+    for number in range(1000):
+        world.dispatcher.receive([notification(f"u{number}@pobox.example", number)], TODAY, lambda *_: None)
+        if number % 100 == 0:
+            await trio.sleep(0.03)
+    await trio.sleep(0.05)
+    assert world.wires.busy["isp.example", "main"] == (16 if legacy else 4)
+
+
 async def test_a_full_queue_names_its_limit(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(links, "QUEUE", 5)
     fifty(world)

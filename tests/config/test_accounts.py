@@ -109,12 +109,15 @@ async def test_failures_slow_down_their_own_address_only(
 ) -> None:
     put(write)
     files = AccountFiles(folder, lambda: trio.current_time())
+    struck: list[tuple[str, str]] = []
+    files.struck = lambda limit, who: struck.append((limit, who))
     waits = []
     for _ in range(6):
         began = trio.current_time()
         await files.verify("brian", "guess", "2001:db8::1")
         waits.append(trio.current_time() - began)
     assert waits == pytest.approx([0, 0, 0, 1, 2, 4], abs=0.1)
+    assert struck == [("password guesses", "2001:db8::1")] * 3
     began = trio.current_time()
     await files.verify("brian", "guess", "2001:db8::2:3")
     assert trio.current_time() - began == pytest.approx(8, abs=0.1)

@@ -136,11 +136,13 @@ async def test_a_session_that_ends_takes_its_submission_with_it(house: StoreHous
 async def test_too_big_over_quota_and_a_full_disk_have_their_own_answers(
     house: StoreHouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    talk = await house.originator()
+    talk, struck = await house.originator(), list[tuple[str, str]]()
+    house.msoap.struck = lambda limit, who: struck.append((limit, who))
     for rules, status in ((RULES._replace(max_size=3), 8), (RULES._replace(quota=3), 9)):
         house.msoap.rules = rules
         await talk.say(ENVELOPE)
         assert (await talk.say(SubmitMsgChunk(True, 0, b"four"))).status == status
+    assert struck == [("max_size", "toby"), ("quota", "toby")]
 
     async def full(upload: Upload, data: bytes) -> None:
         raise OSError(errno.ENOSPC, "no space left")
@@ -154,11 +156,13 @@ async def test_too_big_over_quota_and_a_full_disk_have_their_own_answers(
 
 async def test_the_limits_of_a_day_are_told_at_the_envelope(house: StoreHouse) -> None:
     house.accounts.limits["toby"] = {"notifications_per_day": 1}
-    talk = await house.originator()
+    talk, struck = await house.originator(), list[tuple[str, str]]()
+    house.msoap.struck = lambda limit, who: struck.append((limit, who))
     assert (await talk.say(ENVELOPE)).status.name == "errornotpermitted"
     house.accounts.limits["toby"] = {"notifications_per_day": 2, "recipients_per_day": 2}
     await house.submit(b"x", str(BRIAN), str(BOB))
     assert (await talk.say(ENVELOPE)).status.name == "errornotpermitted"
+    assert struck == [("limits of the day", "toby")] * 2
     house.now += DAY + 1
     assert (await talk.say(ENVELOPE)).status.name == "noerror"
 
