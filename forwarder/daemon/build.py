@@ -150,7 +150,7 @@ def build(
     submitters = SubmitterLimit(settings.limits.submitter_rate, settings.network.trusted, time.monotonic, strikes)
     carriers = {spec.name: spec.takes for spec, _ in doors.carriers}
     way = reach(settings, nursery, own, log, submitters, strikes, carriers)
-    state.inbox.struck = strikes
+    state.inbox.struck = files.accounts.struck = strikes
     repeats = Repeats(
         settings.node.name,
         state.secret,
@@ -405,11 +405,13 @@ def _servers(
     clear_login = _clear_login(settings)
     rules = _rules(settings)
     rnaqp = Rnaqp(files.accounts, files.addresses, state.catalogue, state.inbox, clear_login)
+    msoap = Msoap(state.messages, files.accounts, clear_login, rules)
+    msoap.struck = limits.struck
     return {
         "rnasp": PduServer(RNASP, Rnasp(agent.dispatcher, name=settings.node.name), limits, log),
         "msrap": PduServer(MSRAP, store.msrap, limits, log),
         "rnaqp": PduServer(RNAQP, rnaqp, limits, log),
-        "msoap": PduServer(MSOAP, Msoap(state.messages, files.accounts, clear_login, rules), limits, log),
+        "msoap": PduServer(MSOAP, msoap, limits, log),
     }
 
 
