@@ -40,8 +40,8 @@ def tracked(world: World, key: bytes, **wanted: object) -> dict[str, Any]:
         ({"code": 49}, False, {"notificationstatus": "protocolerror", "lastcode": 49}),
         ({"code": 33, "retryafter": 900}, False, {"notificationstatus": "unprocessed", "lastcode": 33}),
         ({"code": 99}, False, {"notificationstatus": "unprocessed", "lastcode": 99}),
-        ({"code": 0}, True, {"notificationstatus": "notifying"}),
-        ({"code": 48}, True, {"notificationstatus": "unprocessed"}),
+        ({"code": 0}, True, {"notificationstatus": "notifying", "lastcode": 0}),
+        ({"code": 48}, True, {"notificationstatus": "protocolerror"}),
     ],
 )
 def test_track_tells_what_an_agent_said(

@@ -24,6 +24,7 @@ def test_peek_shows_and_keeps_page_by_page_and_clear_forgets(world: World) -> No
     items = carl.waiting(10)
     assert [item["notification"]["identifier"] for item in items] == sent
     assert carl.waiting(1000) == items
+    assert carl.session.ask("peek", {"after": b"no cursor", "max": 5})["notifications"] == items[:5]
     carl.forget(items[:5])
     assert carl.waiting(7) == items[5:]
     carl.forget([*items, {"cursor": b"unknown"}])

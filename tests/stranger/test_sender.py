@@ -190,3 +190,29 @@ def test_what_msoap_refuses_undoes_the_submission(world: World) -> None:
         session.ask("submitmsgchunk", {"islast": True, "offset": 7, "data": b"x"})
     with pytest.raises(Failure, match="errorunexpectedcommand"):
         session.ask("submitmsgchunk", {"islast": True, "offset": 0, "data": b"x"})
+
+
+def test_an_outcome_for_each_of_an_envelope_and_a_key_for_each_acceptable(world: World) -> None:
+    toby = world.originator()
+    recipients = [mailbox(to) for to in (BRIAN, f"a\x01b@{HERE}", BRIAN)]
+    envelope = {"recipients": recipients, "lists": ["nobodys"], "lifetime": 3600}
+    said = toby.session.ask("submitenvelope", envelope)
+    assert said["recipients"] == ["acceptable", "submissionaccessdenied", "acceptable"]
+    assert said["lists"] == ["submissionaccessdenied"]
+    last = toby.session.ask("submitmsgchunk", {"islast": True, "offset": 0, "data": b""})
+    first, second = last["identifiers"]
+    assert first != second
+    assert world.messages().size(second)["size"] == 0
+
+
+def test_track_and_cancel_disturb_no_submission(world: World) -> None:
+    toby = world.originator()
+    [key] = toby.submit([BRIAN], MESSAGE + b"before\r\n")
+    toby.session.ask("submitenvelope", {"recipients": [mailbox(BRIAN)], "lifetime": 3600})
+    toby.cancel(key)
+    toby.cancel(key)
+    assert toby.track(key)["pinned"] is False
+    last = toby.session.ask("submitmsgchunk", {"islast": True, "offset": 0, "data": MESSAGE + b"after\r\n"})
+    assert len(last["identifiers"]) == 1
+    with pytest.raises(Failure, match="errornotpermitted"):
+        toby.track(bytes(16))
