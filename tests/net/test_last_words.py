@@ -145,6 +145,17 @@ async def test_who_finds_no_room_is_told_so_and_it_is_counted(
     assert struck == [("sessions" if limits[0] else "sessions_per_address", "127.0.0.1")]
 
 
+def test_a_network_holds_a_quarter_of_all_sessions_however_many_addresses_it_has() -> None:
+    struck: list[str] = []
+    caps = Limits(100, 5, lambda address: address.startswith("127."), lambda name, who: struck.append(name))
+    came = [caps.enter(f"192.0.2.{host}") for host in range(50)]
+    assert (came.count(True), set(struck)) == (25, {"sessions of a network"})
+    assert caps.enter("192.0.3.1"), "its neighbour"
+    assert all(caps.enter("127.0.0.1") for _ in range(50)), "our own machines"
+    caps.leave("192.0.2.1")
+    assert caps.enter("192.0.2.200")
+
+
 async def test_the_word_reaches_a_client_that_had_already_asked(make: Callable[..., House]) -> None:
     """Its command lies unread when we close; a plain client sends, then reads, and must find the word, no reset."""
     house = await make(RNASP, Limits(1, 0, lambda address: False)).open()
