@@ -14,14 +14,14 @@ import trio
 from forwarder.agent.decide import Decider
 from forwarder.agent.explain import Explained, Explainer, Explanation, too_big
 from forwarder.agent.repeats import hops_of
-from forwarder.agent.routes import Leg, Routes
+from forwarder.agent.routes import IM2000, Leg, Routes
 from forwarder.cli.errors import No, Wrong
 from forwarder.cli.folder import Folder, an_address, open_folder
 from forwarder.cli.output import print_facts, print_json, print_line, size_of
 from forwarder.daemon.strategies import InstalledStrategies
 from forwarder.model import Mailbox, Notification, Outcome, Route, ServiceLocation, parse_domain, parse_size
 from forwarder.plugin import Deposit, PeerError, Pull, Resend, Step, Tell, Work
-from forwarder.ports import Broken, Nobody, NoService
+from forwarder.ports import Broken, ByCarrier, Nobody, NoService
 from forwarder.reader.opening import locator
 from forwarder.wire.outcome import TEXTS
 
@@ -88,18 +88,24 @@ async def _explain(folder: Folder, notification: Notification, at: datetime) -> 
         targets=settings.limits.targets,
     )
     found = await Explainer(routes, Decider(routes, strategies)).explain(notification, at)
-    return found, await _places(folder, _mailboxes(found))
-
-
-def _mailboxes(found: Explanation) -> set[Mailbox]:
-    """All who would be notified from here."""
     legs = [leg for store in found.stores for e in store.expansions.values() for leg in e.legs if not leg.leaf]
-    return {leg.mailbox for leg in legs}
+    by_name = {leg.via: _carrier(folder, leg.via) for leg in legs if leg.carried}
+    domains = {leg.mailbox.domain for leg in legs if not leg.via}
+    agents_only = await _places(folder, {leg.mailbox.domain for leg in legs if leg.via == IM2000}, carriers=False)
+    by_agent = {f"{IM2000} {domain}": where for domain, where in agents_only.items()}
+    return found, {**await _places(folder, domains, carriers=True), **by_agent, **by_name}
 
 
-async def _places(folder: Folder, mailboxes: set[Mailbox]) -> dict[str, str]:
-    """For each domain its agent, or what stands in the way."""
-    names = locator(folder.settings.resolve, folder.settings.network)
+def _carrier(folder: Folder, via: str) -> str:
+    """A way that its file asks for by name."""
+    carrier = folder.carriers.get(via)
+    return f"{via} by {carrier.way} (via)" if carrier else f"no carrier {via} is configured: it waits"
+
+
+async def _places(folder: Folder, domains: set[str], *, carriers: bool) -> dict[str, str]:
+    """For each domain its agent, else who carries to it, or what stands in the way."""
+    takes = {name: carrier.takes for name, carrier in folder.carriers.items()} if carriers else {}
+    names = locator(folder.settings.resolve, folder.settings.network, takes)
     places: dict[str, str] = {}
 
     async def look(domain: str) -> None:
@@ -107,13 +113,15 @@ async def _places(folder: Folder, mailboxes: set[Mailbox]) -> dict[str, str]:
             with trio.fail_after(LOCATE_SECONDS):
                 agent = await names.find(domain, "rnasp")
             places[domain] = f"agent {agent.endpoints[0]}"
+        except ByCarrier as error:
+            places[domain] = f"{error.carrier} by {folder.carriers[error.carrier].way} (no IM2000 service: {error})"
         except NoService as error:
             places[domain] = f"no agent to be found now ({error.kind}: {error})"
         except trio.TooSlowError:
             places[domain] = "no agent to be found now (the DNS does not answer)"
 
     async with trio.open_nursery() as nursery:
-        for domain in {mailbox.domain for mailbox in mailboxes}:
+        for domain in domains:
             nursery.start_soon(look, domain)
     return places
 
@@ -177,7 +185,8 @@ def _store(store: Explained, notification: Notification, places: Mapping[str, st
 
 def _leg(leg: Leg, places: Mapping[str, str]) -> dict[str, Any]:
     paths = [[str(mailbox) for mailbox in path] for path in leg.paths if path]
-    where = "hosted here, its own strategy acts" if leg.leaf else places.get(leg.mailbox.domain, "")
+    way = f"{IM2000} {leg.mailbox.domain}" if leg.via == IM2000 else leg.via or leg.mailbox.domain
+    where = "hosted here, its own strategy acts" if leg.leaf else places.get(way, "")
     return {"address": str(leg.mailbox), "where": where, "direct": () in leg.paths, "by": paths}
 
 

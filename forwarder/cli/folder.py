@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
+from forwarder.bridges import DomainFacts
 from forwarder.cli import control
 from forwarder.cli.errors import No, Wrong
 from forwarder.config.addresses import AddressFiles
+from forwarder.config.doors import doors
+from forwarder.config.lines import ConfigErrors
 from forwarder.config.names import hosted_domain
 from forwarder.config.settings import Settings, find_folder, load_settings
 from forwarder.model import Mailbox, Route, parse_domain, parse_mailbox
 from forwarder.plugins import Plugins, load
 from forwarder.ports import Broken, Found
+
+
+class Carrier(NamedTuple):
+    """What it takes, and the way as people read it ("127.0.0.1:10025")."""
+
+    takes: Callable[[DomainFacts], bool]
+    way: str
 
 
 @dataclass(frozen=True)
@@ -30,6 +41,15 @@ class Folder:
     @cached_property
     def addresses(self) -> AddressFiles:
         return AddressFiles(self.settings.folder, self.settings, self.plugins.strategies, time.monotonic)
+
+    @cached_property
+    def carriers(self) -> Mapping[str, Carrier]:
+        """Ways to targets without an agent, by name. None where their tables are broken: `check` says so."""
+        try:
+            found = doors(self.settings, {}, self.plugins.carriers).carriers
+        except ConfigErrors:
+            return {}
+        return {spec.name: Carrier(spec.takes, spec.via(options)) for spec, options in found}
 
     def winner(self, mailbox: Mailbox) -> Route:
         """The entry that wins. Raises No: nobody there; Wrong: a broken file."""

@@ -6,9 +6,11 @@ from typing import Any
 
 from forwarder.cli.options import Config, Json
 
+OTHERS = ("screen", "service", "carrier")
+
 
 def plugins(config: Config = None, json: Json = False) -> int:
-    """List installed strategies and screens.
+    """List installed strategies, screens, services and carriers.
 
     Their versions, options, origins and faults. Exit 1 if one is broken.
     """
@@ -51,7 +53,7 @@ def _line(row: dict[str, Any]) -> dict[str, Any]:
     ]
     return {
         "plugin": row["name"],
-        "offers": [*row["strategies"], *(f"screen {name}" for name in row["screens"])],
+        "offers": [*row["strategies"], *(f"{what} {name}" for what in OTHERS for name in row[f"{what}s"])],
         "version": row["version"],
         "from": row["distribution"],
         "options": options or None,

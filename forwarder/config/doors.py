@@ -38,13 +38,13 @@ class Doors:
 
 
 def doors(settings: Settings, services: Services, carriers: Carriers) -> Doors:
-    """Raises ConfigErrors, OSError."""
+    """Raises ConfigErrors, OSError. No services at all: somebody asks for the carriers alone."""
     reading = _Reading(settings)
     found = Doors(
         [door for door in map(reading.door, services.values()) if door],
         [pair for pair in map(reading.carrier, carriers.values()) if pair],
     )
-    for name in sorted(settings.listen.doors.keys() - services.keys()):
+    for name in sorted(settings.listen.doors.keys() - services.keys()) if services else ():
         hint = nearest(name, [*services, *Listen.model_fields])
         reading.error(("listen", name), f"no plugin offers this service{hint}")
     if reading.errors:

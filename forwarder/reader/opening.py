@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -15,7 +15,7 @@ from forwarder.model import Endpoint
 from forwarder.net.address_filter import AddressFilter, may_log_in
 from forwarder.net.client import Client
 from forwarder.net.dial import Dialer
-from forwarder.net.locate import Locator
+from forwarder.net.locate import NO_CARRIERS, Locator, Takes
 from forwarder.net.resolve import Dns
 from forwarder.net.texts import TextRecords
 from forwarder.net.tls import Trust, system_context, system_trust
@@ -43,13 +43,19 @@ async def opened(me: str | None, config: str | None) -> AsyncIterator[Desk]:
         notebook.close()
 
 
-def locator(resolve: Resolve, network: Networking) -> Locator:
-    """Where others are, for somebody who listens nowhere himself."""
+def locator(resolve: Resolve, network: Networking, carriers: Mapping[str, Takes] = NO_CARRIERS) -> Locator:
+    """Where others are, for somebody who listens nowhere himself. carriers: who reaches the rest, for node verbs."""
     static = {domain: services.places for domain, services in resolve.static.items()}
     names = Dns(resolve.nameservers, resolve.zones)
     policy = TlsPolicy(frozenset(network.require_tls), frozenset(network.clear_fallback))
     return Locator(
-        AddressFilter(network.allow, _nobody), names, static=static, literals=network.literals, policy=policy
+        AddressFilter(network.allow, _nobody),
+        names,
+        static=static,
+        literals=network.literals,
+        policy=policy,
+        carriers=carriers,
+        via=resolve.via,
     )
 
 

@@ -236,7 +236,8 @@ def test_plugins_tells_the_faults_the_daemon_counted(run: Any, folder: Path, dae
 def test_plugins_shows_all_of_ours(run: Any, folder: Path) -> None:
     found = {row["name"] for row in run("plugins", "--json").json["plugins"]}
     assert found == {
-        "subscribe", "redirect", "rewrite_resend", "pull_repush", "pull_hold", "dns_user_lookup", "signature"
+        "subscribe", "redirect", "rewrite_resend", "pull_repush", "pull_hold", "dns_user_lookup", "signature",
+        "smtp_bridge", "pop3_door",
     }  # fmt: skip
     assert "pull_hold.max_size=30MiB" in run("plugins").out
 
