@@ -323,3 +323,13 @@ async def test_status_names_a_target_that_we_may_not_connect_to(world: World) ->
     outcomes, _ = await world.notify(notification("u0@pobox.example"))
     assert (outcomes[0].code, outcomes[0].retryafter) == (32, 300)
     assert world.links.forbidden == {"isp.example": "192.168.7.1:7101: private address"}
+
+
+@pytest.mark.parametrize(("kind", "named", "code"), [("person", False, 16), ("role", False, 48), ("role", True, 16)])
+async def test_members_are_named_only_where_the_address_says_so(
+    world: World, kind: str, named: bool, code: int
+) -> None:
+    to = "a@one.example" if kind == "person" else "a@one.example b@two.example"
+    world.book.put(route("sales@pobox.example", to=to, kind=kind, state="moved", tell_members=named))
+    outcomes, _ = await world.notify(notification("sales@pobox.example"))
+    assert (outcomes[0].code, bool(outcomes[0].redirects)) == (code, code == 16)

@@ -57,6 +57,13 @@ def test_of_many_the_first_ten_by_group_priority_and_target_count() -> None:
 
 def test_a_mistake_voids_its_own_record_and_no_other() -> None:
     good = "v=im2k1; to=bob@isp.example"
-    bad = [f"{good}; g=x", f"{good}; to=vera@isp.example", "to=bob@isp.example; v=im2k1", "v=im2k1", "v=im2k1; to=bob"]
+    bad = [
+        "v=im2k1; to=b&b@isp.example",
+        f"{good}; g=x",
+        f"{good}; to=vera@isp.example",
+        "to=bob@isp.example; v=im2k1",
+        "v=im2k1",
+        "v=im2k1; to=bob",
+    ]
     assert [str(record.to) for record in parse_user_records([*bad, good])] == ["bob@isp.example"]
     assert parse_user_records(bad) == ()
