@@ -81,15 +81,11 @@ async def _listening(port: int) -> None:
 
 
 @pytest.fixture
-def dump(tmp_path: Path) -> Path:
-    folder = tmp_path / "sink"
+def dump(open_folder: Path) -> Path:
+    folder = open_folder / "sink"
     folder.mkdir()
     if os.geteuid() == 0:
         shutil.chown(folder, "nobody")
-        for parent in tmp_path.parents:  # pytest's folders are its user's alone
-            if parent.stat().st_uid == 0 and parent.name.startswith("pytest"):
-                parent.chmod(0o711)
-        tmp_path.chmod(0o711)
     return folder
 
 

@@ -53,12 +53,12 @@ def signed(message: bytes) -> tuple[bytes, bytes]:
     return line + message, b"v=DKIM1; p=" + base64.b64encode(public)
 
 
-async def test_octets_pass_and_dkim_is_valid_at_the_far_side(tmp_path: Path) -> None:
+async def test_octets_pass_and_dkim_is_valid_at_the_far_side(open_folder: Path) -> None:
     head = b"From: Ann <ann@x.example>\r\nDate: Tue, 24 Nov 2026 12:00:00 +0000\r\nMessage-ID: <1@x.example>\r\n"
     message, record = signed(
         head + b"Subject: raw \xe9\r\n\r\n.\r\n..\r\n \xff\x01 \t\r\n\r\n" + b"y" * 900 + b"\r\n\r\n"
     )
-    async with world(tmp_path) as (smarthost, far):
+    async with world(open_folder) as (smarthost, far):
         front = b"Delivered-To: ann@pobox.example\r\n"
         fates = await smarthost.carry("ann@x.example", [BOB], spool(message), native=True, front=front)
         assert isinstance(fates[BOB], Sent) and "queued as" in fates[BOB].text
@@ -67,11 +67,13 @@ async def test_octets_pass_and_dkim_is_valid_at_the_far_side(tmp_path: Path) -> 
     assert dkim.verify(arrived, dnsfunc=lambda *_, **__: record)
 
 
-async def test_lf_dot_crlf_of_a_native_originator_injects_nothing_though_postfix_would_take_it(tmp_path: Path) -> None:
+async def test_lf_dot_crlf_of_a_native_originator_injects_nothing_though_postfix_would_take_it(
+    open_folder: Path,
+) -> None:
     smuggled = (
         b"From: ann@x.example\r\n\r\none\n.\r\nMAIL FROM:<e@x.example>\r\nRCPT TO:<v@y.example>\r\nDATA\r\nevil\r\n"
     )
-    async with world(tmp_path) as (smarthost, far):
+    async with world(open_folder) as (smarthost, far):
         fates = await smarthost.carry("ann@x.example", [BOB], spool(smuggled), native=True)
         assert fates[BOB] == Sent(fates[BOB].text, changed=1)
         await smarthost.carry("last@x.example", [BOB], spool(b"From: x@y.example\r\n\r\nlast\r\n"), native=True)
@@ -80,10 +82,10 @@ async def test_lf_dot_crlf_of_a_native_originator_injects_nothing_though_postfix
     assert any(b"\r\n\r\none\r\n.\r\nMAIL FROM:<e@x.example>\r\n" in message for message in arrived)
 
 
-async def test_a_report_finds_its_row(tmp_path: Path) -> None:
+async def test_a_report_finds_its_row(open_folder: Path) -> None:
     paths = ReturnPaths("srs.pobox.example", [b"a secret of ours, long"], now=lambda: datetime.now(UTC))
     sender = paths.envelope_sender(Outgoing("native", 4711))
-    async with world(tmp_path) as (smarthost, far):
+    async with world(open_folder) as (smarthost, far):
         far.then(f"RCPT TO:<{GONE}>", *[b"550 5.1.1 no such user here"] * 3)
         fates = await smarthost.carry(sender, [GONE, BOB], spool(b"From: ann@x.example\r\n\r\nx\r\n"), native=True)
         assert [type(fate) for fate in fates.values()] == [Sent, Sent]
@@ -98,13 +100,13 @@ async def test_a_report_finds_its_row(tmp_path: Path) -> None:
     ]
 
 
-async def test_srs_and_b_paths_pass_postfix_unharmed(tmp_path: Path) -> None:
+async def test_srs_and_b_paths_pass_postfix_unharmed(open_folder: Path) -> None:
     paths = ReturnPaths("srs.pobox.example", [b"a secret of ours, long"], now=lambda: datetime.now(UTC))
     senders = [
         paths.row_path(1),
         *(paths.envelope_sender(Outgoing("smtp", 1, who)) for who in ("Ann+x@X.example", '"a b"@x.example')),
     ]
-    async with world(tmp_path) as (smarthost, far):
+    async with world(open_folder) as (smarthost, far):
         for sender in senders:
             await smarthost.carry(sender, [BOB], spool(b"From: ann@x.example\r\n\r\nx\r\n"), native=True)
         await far.received(len(senders))
@@ -113,8 +115,8 @@ async def test_srs_and_b_paths_pass_postfix_unharmed(tmp_path: Path) -> None:
     assert not any(isinstance(paths.reverse(sender), Forged) for sender in seen)
 
 
-async def test_what_postfix_refuses_itself(tmp_path: Path) -> None:
-    async with world(tmp_path, "message_size_limit = 1000", "smtputf8_enable = no") as (smarthost, _):
+async def test_what_postfix_refuses_itself(open_folder: Path) -> None:
+    async with world(open_folder, "message_size_limit = 1000", "smtputf8_enable = no") as (smarthost, _):
         fates = await smarthost.carry(
             "a@x.example", [BOB], spool(b"From: a@x.example\r\n\r\n" + b"x\r\n" * 500), native=True
         )
