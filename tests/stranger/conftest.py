@@ -80,10 +80,10 @@ class World:
         return self.stack.enter_context(closing(Messages(self.where("msrap"))))
 
     def text(self, name: str) -> str:
-        """The TXT record that the daemon publishes there."""
+        """The TXT record that the daemon publishes there; empty if there is none."""
         query = dns.message.make_query(name, "TXT")
         answer = dns.query.udp(query, "127.0.0.1", timeout=5, port=self.node.port("dns")).answer
-        return str(answer[0][0].to_text()).strip('"')
+        return str(answer[0][0].to_text()).strip('"') if answer else ""
 
 
 @pytest.fixture(scope="session")

@@ -70,6 +70,19 @@ class Store:
             told |= {"digest": sha256(message), "expires": entry.expires}
         return {**told, **more}
 
+    def follow(self, told: dict[str, Any], redirects: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """A key and a notification for each target, and the old key dead, in one step (11.1)."""
+        with self.guard:
+            old = self.entries[told["identifier"]]
+            original = told.get("original", told["recipient"])
+            made = [self.notification("x@x", old.message, original=original) for _ in redirects]
+            old.pinned = False
+        for notification, one in zip(made, redirects, strict=True):
+            notification["recipient"] = one["mailbox"]
+            if "token" in one:
+                notification["token"] = one["token"]
+        return made
+
     def close(self) -> None:
         self.server.close()
 

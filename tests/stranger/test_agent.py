@@ -7,10 +7,12 @@ import time
 
 import pytest
 
+from ..program.peers import eventually  # noqa: TID252
 from .agent import Agent, Forwarder, Here, redirect
 from .conftest import HERE, World
 from .notices import address, mailbox, verified
 from .sender import Notifier, Outcome
+from .users import label, targets
 from .wire import Failure
 
 MESSAGE = b"From: toby@stranger.example\r\nSubject: a stranger writes\r\n\r\nhello\r\n"
@@ -155,3 +157,36 @@ def test_a_ring_that_begins_at_the_stranger_is_a_loop_too(world: World) -> None:
     told = world.store("ring2store").notification("bob@ring2.stranger.example", MESSAGE)
     [outcome] = Notifier(("127.0.0.1", agent.port), TODAY).tell([told])
     assert outcome.code == 50
+
+
+def test_the_stranger_follows_a_redirect_of_the_daemons_and_its_target_compares_the_token(world: World) -> None:
+    forwards = f'{{ original = "moved@{HERE}", token = "issued" }}'
+    box = 'strategy = "subscribe"\nreaders = ["anna"]'
+    target = world.address("movedto", f"{box}\nexpects = [{forwards}]")
+    toml = f'strategy = "redirect"\nto = ["{target}"]\nfallback = "rewrite_resend"\n[redirect]\ntokens = ["issued"]'
+    moved, store = world.address("moved", toml), world.store("follows")
+    told = store.notification(moved, MESSAGE)
+    notifier = world.notifier(*TODAY)
+    [outcome] = notifier.tell([told])
+    assert outcome.code == 16
+    [followed] = store.follow(told, outcome.result["redirects"])
+    assert followed["token"] == b"issued"
+    stolen = {**followed, "identifier": bytes(16), "token": b"guessed"}
+    assert [one.code for one in notifier.tell([stolen, followed])] == [49, 0]
+    keys = [item["notification"]["identifier"] for item in world.mailbox("anna").waiting()]
+    assert followed["identifier"] in keys
+    assert not store.entries[told["identifier"]].pinned
+
+
+def test_the_records_that_the_daemon_publishes_for_a_user_lead_to_his_agent(world: World) -> None:
+    agent = world.agent("published")
+    toml = 'strategy = "dns_user_lookup"\nto = ["bob@published.stranger.example"]\nfallback = "rewrite_resend"'
+    named, store = world.address("named", toml), world.store("publishedstore")
+    record = eventually(lambda: world.text(f"{label('named')}._im2000-user.{HERE}"))
+    [target] = targets([record])
+    assert (target.to, target.rna) == ("bob@published.stranger.example", "published.stranger.example")
+    told = store.notification(named, MESSAGE)
+    [outcome] = world.notifier("results").tell([told])
+    assert outcome.code == 0
+    came = agent.next()
+    assert (address(came["recipient"]), came["identifier"]) == (target.to, told["identifier"])

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import base64
 import re
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +14,7 @@ from . import ed25519
 from .der import Malformed, UnknownArm, element
 from .module import DOCUMENT, decode, encode
 from .notices import covered, rewritten, sign, verified
+from .users import label, targets
 
 TEXT = DOCUMENT.read_text("utf-8")
 EXAMPLES = re.findall(r"```pdu (\w+) (\w+)\n(.*?)```", TEXT, re.S)
@@ -26,6 +30,17 @@ def worked() -> tuple[bytes, dict[str, str]]:
     [notification] = re.findall(r"```notification\n(.*?)```", TEXT, re.S)
     [lines] = re.findall(r"```signature\n(.*?)```", TEXT, re.S)
     return octets(notification), dict(line.split(maxsplit=1) for line in lines.splitlines())
+
+
+def test_the_stranger_knows_the_document_and_nothing_of_the_program() -> None:
+    ours = [path for path in Path(__file__).parent.glob("*.py") if not path.name.startswith(("test_", "conftest"))]
+    assert len(ours) > 5
+    for path in ours:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom):
+                assert node.level == 1 or (node.module or "").partition(".")[0] in sys.stdlib_module_names, path.name
+            elif isinstance(node, ast.Import):
+                assert all(name.name.partition(".")[0] in sys.stdlib_module_names for name in node.names), path.name
 
 
 def test_every_example_is_read_and_written_by_the_module_that_stands_beside_it() -> None:
@@ -78,3 +93,15 @@ def test_what_chapter_3_forbids_is_malformed(wrong: str) -> None:
 def test_an_unknown_arm_is_told_apart_from_bad_octets() -> None:
     with pytest.raises(UnknownArm):
         decode("RNAQPPDU", bytes.fromhex("a104a002be00"))
+
+
+def test_the_labels_and_records_of_users_are_those_of_the_document() -> None:
+    rows = re.findall(r"^\| `([^`]+)@pobox.example` \| `([0-9a-f]{56})` \|", TEXT, re.M)
+    assert len(rows) == 4
+    assert all(label(localpart) == told for localpart, told in rows)
+    records = re.findall(r'IN TXT "(v=im2k1; to=[^"]+)"', TEXT)
+    assert [(one.to, one.rna) for one in targets(records)] == [
+        ("all else@pobox.example", "pobox.example"),
+        ("bob@isp.example", "isp.example"),
+        ("brian@home.example", "mx.home.example"),
+    ]
