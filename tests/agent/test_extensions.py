@@ -8,7 +8,7 @@ import pytest
 import trio
 import trio.testing
 
-from forwarder.agent import repeats
+from forwarder.agent import links, repeats
 from forwarder.agent.item import Item
 from forwarder.agent.owed import Member
 from forwarder.agent.screens import Guarded
@@ -333,3 +333,46 @@ async def test_members_are_named_only_where_the_address_says_so(
     world.book.put(route("sales@pobox.example", to=to, kind=kind, state="moved", tell_members=named))
     outcomes, _ = await world.notify(notification("sales@pobox.example"))
     assert (outcomes[0].code, bool(outcomes[0].redirects)) == (code, code == 16)
+
+
+# -- what one agent may get of us at once
+
+
+async def out_at_once(world: World, count: int) -> int:
+    """Sessions that carry something, when so many notifications wait for one agent that does not answer."""
+    people(world, count)
+    world.wires.script = lambda n: None
+    for number in range(count):
+        world.dispatcher.receive([notification(f"u{number}@pobox.example", 7)], TODAY, lambda outcomes, failed: None)
+        await trio.sleep(0.05)
+    await trio.sleep(1)
+    return sum(lane == "main" for _, lane, _ in world.wires.sent)
+
+
+async def test_an_agent_of_today_gets_four_sessions(world: World, autojump_clock: trio.testing.MockClock) -> None:
+    people(world)
+    await world.notify(notification("u0@pobox.example"))
+    world.wires.sent.clear()
+    assert await out_at_once(world, 30) == 4
+
+
+async def test_an_agent_of_2004_gets_sixteen(world: World, autojump_clock: trio.testing.MockClock) -> None:
+    assert await out_at_once(world, 30) == 16
+
+
+async def test_a_queue_to_an_agent_that_is_known_is_bounded_too(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(links, "QUEUE", 5)
+    struck: list[tuple[str, str]] = []
+    world.links.struck = lambda name, who: struck.append((name, who))
+    people(world)
+    await world.notify(notification("u0@pobox.example"))
+    world.wires.script = lambda n: None
+    told: list[Outcome] = []
+    for key in range(10, 50):
+        world.dispatcher.receive(
+            [notification("u0@pobox.example", key)], TODAY, lambda outcomes, failed: told.append(outcomes[0])
+        )
+    await settled()
+    assert {(outcome.code, outcome.text) for outcome in told} == {(35, "over the limit agent queue")}
+    assert set(struck) == {("agent queue", "isp.example")}
+    assert world.links.waiting + len(told) == 40
