@@ -51,22 +51,23 @@ postlog  unix-dgram n - n -   1 postlogd
 
 
 @contextmanager
-def postfix(folder: Path, port: int, main: Sequence[str]) -> Iterator[None]:
-    """Runs until the block ends. Skips without Postfix, and for anybody but root."""
+def postfix(folder: Path, port: int, main: Sequence[str], master: Sequence[str] = ()) -> Iterator[None]:
+    """Runs until the block ends, main.cf and master.cf with these lines more. Skips without Postfix or root."""
     if not POSTFIX:
         pytest.skip("postfix is not installed: apt-get install postfix")
     if os.geteuid() != 0:
         pytest.skip("Postfix must be started by root")
-    _furnish(folder, port, main)
+    _furnish(folder, port, main, master)
     command = [POSTFIX, "-c", f"{folder}/etc"]
-    subprocess.run([*command, "start"], check=True, capture_output=True, timeout=60)
+    started = subprocess.run([*command, "start"], capture_output=True, text=True, timeout=60)
+    assert started.returncode == 0, f"{started.stdout}{started.stderr}"
     try:
         yield
     finally:
         subprocess.run([*command, "stop"], check=True, capture_output=True, timeout=60)
 
 
-def _furnish(folder: Path, port: int, main: Sequence[str]) -> None:
+def _furnish(folder: Path, port: int, main: Sequence[str], master: Sequence[str]) -> None:
     for name in ("etc", "queue", "data"):
         (folder / name).mkdir()
     shutil.chown(folder / "data", "postfix")
@@ -74,4 +75,4 @@ def _furnish(folder: Path, port: int, main: Sequence[str]) -> None:
         if parent.stat().st_uid == 0 and not parent.stat().st_mode & 0o001:
             parent.chmod(0o711)
     (folder / "etc" / "main.cf").write_text("\n".join([MAIN.format(folder=folder), *main, ""]))
-    (folder / "etc" / "master.cf").write_text(MASTER.format(port=port))
+    (folder / "etc" / "master.cf").write_text("\n".join([MASTER.format(port=port), *master, ""]))
