@@ -12,7 +12,17 @@ from forwarder.agent import links, repeats
 from forwarder.agent.item import Item
 from forwarder.agent.owed import Member
 from forwarder.agent.screens import Guarded
-from forwarder.model import SHARED, Endpoint, Hop, Notification, Outcome, ServiceLocation, parse_mailbox
+from forwarder.model import (
+    SHARED,
+    Endpoint,
+    Hop,
+    Notification,
+    Outcome,
+    Peer,
+    Redirect,
+    ServiceLocation,
+    parse_mailbox,
+)
 from forwarder.plugin import Ask, Case, Pass, Verdict
 from forwarder.ports import NoService
 from forwarder.wire.notification import decode_notification, encode_notification
@@ -376,3 +386,71 @@ async def test_a_queue_to_an_agent_that_is_known_is_bounded_too(world: World, mo
     assert {(outcome.code, outcome.text) for outcome in told} == {(35, "over the limit agent queue")}
     assert set(struck) == {("agent queue", "isp.example")}
     assert world.links.waiting + len(told) == 40
+
+
+async def test_an_address_has_so_many_targets_and_its_own_file_may_say_fewer(world: World) -> None:
+    """All or nothing: the first fifty of fifty-one would be an accident."""
+    for number, (count, limits, code) in enumerate([(50, {}, 0), (51, {}, 32), (3, {"targets": 3}, 0)]):
+        to = " ".join(f"u{target}@isp.example" for target in range(count))
+        world.book.put(route(f"many{number}@pobox.example", to=to, kind="role", limits=limits))
+        assert await world.code(notification(f"many{number}@pobox.example")) == code
+    world.book.put(route("few@pobox.example", to="a@isp.example b@isp.example", kind="role", limits={"targets": 1}))
+    [outcome], _ = await world.notify(notification("few@pobox.example"))
+    assert (outcome.code, outcome.text) == (32, "over the limit targets")
+
+
+async def test_forwards_are_opened_so_deep(world: World) -> None:
+    world.book.put(*(route(f"n{depth}@pobox.example", to=f"n{depth + 1}@pobox.example") for depth in range(12)))
+    [outcome], _ = await world.notify(notification("n0@pobox.example"))
+    assert (outcome.code, outcome.text) == (32, "over the limit depth")
+    assert world.wires.sent == []
+
+
+# -- loops, and what a mark tells
+
+
+async def test_hops_are_the_greater_of_counter_and_trace(world: World) -> None:
+    """A forwarder of 2004 keeps neither, one of another make perhaps one of them."""
+    world.book.put(route("brian@pobox.example", to="brian@isp.example"))
+
+    def passed(count: int) -> tuple[Hop, ...]:
+        return tuple(Hop(f"mx{number}.example", None, 1_700_000_000, 3) for number in range(count))
+
+    for number, (trace, hops, code) in enumerate([(8, None, 52), (7, None, 0), (8, 1, 52), (1, 8, 52), (7, 1, 0)]):
+        assert await world.code(notification("brian@pobox.example", number, trace=passed(trace), hops=hops)) == code
+
+
+def test_our_mark_tells_nobody_else_which_mailbox_it_was() -> None:
+    def node(secret: bytes) -> repeats.Repeats:
+        return repeats.Repeats("mx.example", secret, hops=8, remembered=0, clock=lambda: 0.0)
+
+    brian, vera = parse_mailbox("brian@pobox.example"), parse_mailbox("vera@pobox.example")
+    mark = node(b"one").mark(brian)
+    assert mark == node(b"one").mark(brian)
+    assert len({mark, node(b"one").mark(vera), node(b"two").mark(brian)}) == 3
+    assert len(mark) == 8
+    assert b"brian" not in mark
+
+
+async def test_chains_follow_no_agent_named_beside_the_mailbox(world: World) -> None:
+    """The word of a target leads us to the agent of its mailbox's own domain, and to no other."""
+    world.book.put(route("brian@pobox.example", "chains", "brian@isp.example"))
+    there = ServiceLocation("mx.elsewhere.example"), ServiceLocation(None, (Endpoint("192.0.2.7", 7101),))
+    for number, rna in enumerate(there):
+        elsewhere = Redirect(parse_mailbox("brian@new.example"), rna)
+        world.wires.script = lambda n, to=elsewhere: Outcome(16, (to,))  # type: ignore[misc]
+        assert await world.code(notification("brian@pobox.example", number)) == 49
+    assert world.wires.recipients() == ["brian@isp.example"] * 2
+
+
+# -- forged names
+
+
+async def test_a_forger_shuts_out_nobody_else(nursery: trio.Nursery) -> None:
+    """He names an innocent store and sender until they are refused him; from their own store they still come in."""
+    world = build(nursery, dict(MAKERS), rate=2)
+    world.book.put(route("vera@pobox.example", "subscribe", readers=("vera",)))
+    forger = Peer("198.51.100.7", 1000, features=TODAY.features)
+    codes = [await world.code(notification("vera@pobox.example", key), peer=forger) for key in range(20)]
+    assert codes[-1] == 35
+    assert await world.code(notification("vera@pobox.example", 99)) == 0

@@ -10,6 +10,7 @@ import pytest
 import trio
 
 from forwarder.model import Endpoint, ServiceLocation
+from forwarder.net.address_filter import may_log_in
 from forwarder.net.server import NETWORK_SHARE, SENT_AHEAD, Limits
 from forwarder.net.tls_policy import TlsPolicy
 from forwarder.ports import Agent
@@ -110,3 +111,11 @@ async def test_an_address_proves_no_name_where_tls_is_required(nameserver: Calla
     clear = ServiceLocation(None, (OPEN,))
     assert await kind_of(lab.place(clear, "msrap")) == "forbidden"
     assert await lab.place(clear, "msraps") == Agent((OPEN,), str(ipaddress.ip_address(OPEN.address)), tls=True)
+
+
+@pytest.mark.parametrize(
+    ("address", "may"),
+    [("127.0.0.1", True), ("::1", True), ("192.0.2.7", True), ("192.0.3.7", False), ("2001:db8::1", False)],
+)
+def test_a_password_may_go_in_clear_to_loopback_and_where_it_is_allowed(address: str, may: bool) -> None:
+    assert may_log_in(address, [ipaddress.ip_network("192.0.2.0/24")]) is may

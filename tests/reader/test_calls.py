@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from forwarder.ports import Gone
-from forwarder.reader.calls import Refused, expect
-from forwarder.wire.rnaqp import Peeked, Response
+from forwarder.config.tables import HostPort
+from forwarder.ports import Gone, NoService
+from forwarder.reader.calls import Calls, Refused, expect
+from forwarder.reader.me import Me, Where
+from forwarder.wire.rnaqp import Authenticate, Peeked, Response
 from forwarder.wire.rnasp import Status
 
 
@@ -31,3 +35,23 @@ def test_only_an_abort_over_the_command_itself_means_a_peer_of_2004(abort: bool,
 def test_no_such_message_is_an_answer_of_its_own() -> None:
     with pytest.raises(Gone):
         expect(Response(False, Status.errornosuchmessage), Peeked, "mx.example")
+
+
+def calls(world: Any, person: Me, *, allowed: bool) -> Calls:
+    own = (world.connect, world.connect, world, lambda: 0.0, person.password)
+    return Calls(*own, lambda address: allowed, world.texts)
+
+
+@pytest.mark.parametrize(("tls", "allowed"), [(True, False), (False, True)])
+async def test_a_password_goes_over_tls_or_where_i_allow_it(world: Any, person: Me, tls: bool, allowed: bool) -> None:
+    where = Where(HostPort("192.0.2.7", 7103), tls, "mx.example")
+    async with calls(world, person, allowed=allowed).own(where, "rnaqp", person.agents[0]):
+        assert world.count(Authenticate) == 1
+
+
+async def test_a_password_goes_to_no_other_in_clear(world: Any, person: Me) -> None:
+    where = Where(HostPort("192.0.2.7", 7103), False, "mx.example")
+    with pytest.raises(NoService, match="in clear"):
+        async with calls(world, person, allowed=False).own(where, "rnaqp", person.agents[0]):
+            raise AssertionError("a session was opened")
+    assert world.count(Authenticate) == 0

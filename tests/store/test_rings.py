@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 from trio.testing import MockClock
 
-from forwarder.model import Outcome, ServiceLocation, parse_mailbox
+from forwarder.model import ContentDigest, Outcome, ServiceLocation, parse_mailbox
+from forwarder.plugin import PeerError
+from forwarder.ports import BodySize
 from forwarder.store.pulling import ALIKE_SECONDS
 
 from .test_pulling import BODY, KEY, World, make_notification, make_order
@@ -45,3 +47,15 @@ async def test_of_the_same_octets_it_asks_about_one_mailbox_and_one_day(
     await world.pulling.pull(make_order())
     assert asked == [("press@pobox.example", ALIKE_SECONDS)]
     assert ALIKE_SECONDS == 24 * 3600
+
+
+async def test_either_promise_of_a_digest_binds(autojump_clock: MockClock, world: World) -> None:
+    """What the notification announced, and what the store says of itself."""
+    announced = make_notification(digest=ContentDigest(1, bytes(32)))
+    world.sources.said[KEY] = BodySize(len(BODY), None, None)
+    with pytest.raises(PeerError, match="digest"):
+        await world.pulling.pull(make_order(announced))
+    world.sources.said[KEY] = BodySize(len(BODY), ContentDigest(1, bytes(32)), None)
+    with pytest.raises(PeerError, match="digest"):
+        await world.pulling.pull(make_order())
+    assert world.copies.kept == []
