@@ -48,6 +48,7 @@ class Store:
         self.name, self.legacy = name, legacy
         self.entries: dict[bytes, Entry] = {}
         self.guard = threading.Lock()
+        self.slice = SLICE
         self.server = Server("MSRAP", self._handle)
         self.asked: list[str] = []
 
@@ -113,7 +114,7 @@ class Store:
 
     def _retrieve(self, entry: Entry, value: Any) -> dict[str, Any]:
         view = views(entry.message)[value["type"]]
-        data = view[value["offset"] : value["offset"] + min(value["length"], SLICE)]
+        data = view[value["offset"] : value["offset"] + min(value["length"], self.slice)]
         if data:
             entry.reads.append(value["type"])
         return {"data": data} if self.legacy else {"data": data, "size": len(view)}

@@ -123,6 +123,8 @@ class Server:
         self.port: int = self.listener.getsockname()[1]
         self.open: set[socket.socket] = set()
         self.faults: list[Exception] = []
+        self.garnish: Callable[[bytes], bytes] = bytes
+        self.hangs_up = False
         threading.Thread(target=self._accept, daemon=True).start()
 
     def close(self) -> None:
@@ -160,7 +162,7 @@ class Server:
     def _turn(self, sock: socket.socket, session: Session) -> bool:
         try:
             arm, value = self._command(read_frame(sock, COMMAND_LIMIT[self.protocol]))
-            self._respond(sock, "noerror", False, self.handle(session, arm, value))
+            return self._respond(sock, "noerror", False, self.handle(session, arm, value))
         except TimeoutError:
             return self._respond(sock, "errorcommandtimeout", True)
         except Malformed as wrong:
@@ -182,5 +184,5 @@ class Server:
 
     def _respond(self, sock: socket.socket, status: str, abort: bool, data: Arm = ("null", {})) -> bool:
         response = {"forceabort": abort, "status": status, "responsedata": data}
-        write_frame(sock, encode(f"{self.protocol}PDU", ("response", response)))
-        return not abort
+        write_frame(sock, self.garnish(encode(f"{self.protocol}PDU", ("response", response))))
+        return not (abort or self.hangs_up)
