@@ -15,11 +15,18 @@ def init(
         list[str] | None,
         typer.Option("--set", metavar="TABLE.KEY=VALUE", help="Of the node file, VALUE as in TOML; may be repeated."),
     ] = None,
+    postfix: Annotated[
+        bool, typer.Option("--postfix", help="With a Postfix at its edge; prints the lines that this one needs.")
+    ] = False,
+    queue: Annotated[
+        str, typer.Option("--queue", metavar="DIR", help="With --postfix: its queue_directory.")
+    ] = "/var/spool/postfix",
 ) -> int:
     """Make a configuration folder and say what to type next.
 
     forwarder init /etc/forwarder --name mx1.pobox.example --domain pobox.example --set 'listen.dns=["0.0.0.0:53"]'
     """
+    from os.path import isabs
     from pathlib import Path
 
     from forwarder.cli.errors import Wrong
@@ -27,20 +34,30 @@ def init(
     from forwarder.config.assign import BadAssignment
     from forwarder.config.fresh import write_fresh
 
+    if postfix and not isabs(queue):
+        raise Wrong(f"forwarder init: --queue {queue!r}: expected a path from the root")
     try:
-        warnings = write_fresh(Path(directory), name, domain, sets or [])
+        warnings = write_fresh(Path(directory), name, domain, sets or [], queue if postfix else "")
     except (BadAssignment, ValueError) as error:
         raise Wrong(f"forwarder init: {error}") from None
     complain(warnings)
-    print(_next(directory, domain))
+    if postfix:
+        from forwarder.cli.edge import lines
+
+        print(lines(directory, None))
+    print(_next(directory, domain, queue if postfix else ""))
     return 0
 
 
-def _next(directory: str, domain: str) -> str:
+def _next(directory: str, domain: str, queue: str) -> str:
     from shlex import quote
 
     config = f"--config {quote(directory)}"
-    return f"""{directory} is ready for {domain}. Next:
+    sockets = f"""
+  install -d -o USER -g postfix -m 2750 {quote(queue)}/forwarder     # USER: whom forwarder runs as
+  forwarder postfix main.cf {config} >> /etc/postfix/main.cf
+  forwarder postfix master.cf {config} >> /etc/postfix/master.cf"""
+    return f"""{directory} is ready for {domain}. Next:{sockets if queue else ""}
   forwarder account add brian --may read,originate {config}
   forwarder add brian@{domain} strategy=subscribe readers=brian {config}
   forwarder add sales@{domain} to=bob@staff.example {config}

@@ -38,6 +38,7 @@ VERBS = {
     "unsend": "unsend:unsend",
     "read": "read:app",
     "dns": "dns:app",
+    "postfix": "postfix:postfix",
     "fsck": "fsck:fsck",
     "backup": "backup:backup",
     "restore": "restore:restore",

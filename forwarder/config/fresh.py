@@ -16,6 +16,7 @@ import tomlkit
 from forwarder.config.assign import BadAssignment, toml_value
 from forwarder.config.disk import FOLDER_MODE, make_folder, sync_folder, write_new
 from forwarder.config.domains import compile_domain
+from forwarder.config.edge import bridged, write_gateway
 from forwarder.config.lines import ConfigError, ConfigErrors, key_path, parse
 from forwarder.config.names import ACCOUNTS, ADDRESSES, DOMAINS, domain_file, hosted_domain
 from forwarder.config.settings import FILE, Limits, Settings
@@ -136,14 +137,16 @@ Who may log in, one file each: `accounts/NAME.toml`. `forwarder account add NAME
 """
 
 
-def write_fresh(folder: Path, name: str, domain: str, sets: Sequence[str] = ()) -> list[str]:
+def write_fresh(folder: Path, name: str, domain: str, sets: Sequence[str] = (), queue: str = "") -> list[str]:
     """Writes a new configuration folder; sets: `TABLE.KEY=VALUE` of the node file, the values TOML.
 
+    queue: the queue directory of the Postfix at its edge, "" = none.
     What to be wary of (few free inodes) is returned. Raises ValueError for a name or domain that is none, ConfigErrors,
     BadAssignment, OSError; a folder that has contents is left alone.
     """
     name, domain = parse_domain(name), hosted_domain(domain)
-    node = with_sets(NODE.format(name=name, domain=domain), sets)
+    fresh = NODE.format(name=name, domain=domain)
+    node = with_sets(bridged(fresh, domain, queue) if queue else fresh, sets)
     document = parse(node, FILE)
     validate(Settings, document.data, document)
     text, file = DOMAIN.format(domain=domain), f"{DOMAINS}/{domain}.toml"
@@ -161,6 +164,8 @@ def write_fresh(folder: Path, name: str, domain: str, sets: Sequence[str] = ()) 
     write_new(folder / ADDRESSES / "README.md", ADDRESSES_README)
     write_new(folder / ACCOUNTS / "README.md", ACCOUNTS_README)
     write_new(domain_file(folder, domain), text)
+    if queue:
+        write_gateway(folder)
     write_new(folder / FILE, node)
     sync_folder(folder)
     return warnings
