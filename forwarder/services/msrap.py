@@ -90,7 +90,8 @@ class Fetching:
         self._messages = service.messages
         self._peer = peer
         self._account: str | None = None
-        self._had_octets: dict[bytes, None] = {}
+        self._had_octets: dict[bytes, int | None] = {}
+        """Keys, and what links each to others."""
 
     async def answer(self, command: Command, /) -> Response:
         if not self._peer.inner:
@@ -127,7 +128,7 @@ class Fetching:
         data = await self._messages.read(held, wanted) if wanted else b""
         if data:
             await self._messages.served(held, Read(command.view))
-            self._remember(command.identifier)
+            self._remember(held)
             if command.view is View.all and command.offset + len(data) == held.size:
                 self._service.count("bodies served", self._who)
         return _fine(Retrieved(data, sum(length for _, length in ranges)))
@@ -135,8 +136,8 @@ class Fetching:
     def _may_read(self, held: Held) -> bool:
         return self._messages.opens(held) or (held.identifier in self._had_octets and self._messages.in_grace(held))
 
-    def _remember(self, key: bytes) -> None:
-        self._had_octets.setdefault(key)
+    def _remember(self, held: Held) -> None:
+        self._had_octets.setdefault(held.identifier, held.bond)
         if len(self._had_octets) > READING:
             del self._had_octets[next(iter(self._had_octets))]
 
@@ -149,6 +150,8 @@ class Fetching:
     async def _unpin(self, key: bytes) -> Response:
         self._had_octets.pop(key, None)  # the grace is for those whom another's un-pin met
         closed = await self._messages.unpin(key, self._account)
+        if closed and closed.bond is not None:
+            self._had_octets = {other: bond for other, bond in self._had_octets.items() if bond != closed.bond}
         return _fine(UnPinned()) if closed else await self._none(key)
 
     async def _scan(self, name: str, begin: int) -> Response:

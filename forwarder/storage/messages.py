@@ -34,10 +34,12 @@ log = structlog.get_logger("forwarder.store")
 
 
 class Closed(NamedTuple):
-    """An un-pin that counted. others: linked keys that ended with it. again: this account had un-pinned it before."""
+    """An un-pin that counted. others: linked keys that ended with it, all of this bond. again: this account
+    had un-pinned it before."""
 
     others: int = 0
     again: bool = False
+    bond: int | None = None
 
 
 class StoredMessages:
@@ -89,6 +91,7 @@ class StoredMessages:
 
         Raises OverQuota, OverLimit, OSError; then nothing is kept.
         """
+
         def job(c: apsw.Connection, now: int) -> tuple[Submitted, bool]:
             if first := message_rows.first_keys(c, envelope.fingerprint, now):
                 return first, False
@@ -189,7 +192,7 @@ class StoredMessages:
                 return Closed()
             linked = [k for k in keys.bound(c, held.bond) if k.number != held.number] if held.bond else []
             keys.end(c, [held], Event.unpin, self.now, account, held.number)
-            return Closed(keys.end(c, linked, Event.unpin, self.now, None, held.number))
+            return Closed(keys.end(c, linked, Event.unpin, self.now, None, held.number), bond=held.bond)
 
         closed = await self.database.commit(job, point="unpinned")
         if closed and not closed.again:

@@ -97,7 +97,7 @@ class Returns:
             if held:
                 told(c, held, Verdict(Event.refused, code=code), self._messages.now)
 
-        await self._database.commit(job, point="notified")
+        await self._database.commit(job, point="failed behind")
         self._messages.tell()
 
     # -- bridges.Failures

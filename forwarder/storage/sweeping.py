@@ -65,7 +65,7 @@ class Sweeping:
             await self._database.commit(lambda c, n=numbers: _removed(c, n), point="removed")  # type: ignore[misc]
         while await self._database.commit(lambda c: _forget(c, now), point="forgotten"):
             pass
-        while await self._database.commit(lambda c: return_rows.forget(c, now), point="forgotten"):
+        while await self._database.commit(lambda c: return_rows.forget(c, now), point="returns forgotten"):
             pass
         await self._remove_orphans()
 

@@ -23,6 +23,7 @@ import trio
 from .clients import Clients
 from .clock import Control
 from .daemon import INSTANTS
+from .damage import plant
 from .house import ROOT, House
 from .peers import Agents, Source, serve_agents, serve_names, serve_source
 from .truth import Truth
@@ -31,11 +32,14 @@ LIFE_SECONDS = 0.6
 AUDIT_SECONDS = 25.0
 A_DAY = 86400.0
 KILLS_TO_AUDIT = 25
+FSCK_SECONDS = 0.6
+NEEDS = {"removed": 4000.0, "ledger.reopen": A_DAY + 3600}
+"""Seconds that the clock must turn for a point: a body was freed a while ago, a store's next repeat is due."""
 RARE, RARE_IN_HASTE = 0.02, 0.3
 
 
-OFFLINE = ("fsck",)
-"""Made by verbs while no daemon runs."""
+BRIDGED = ("received", "taken back", "failed behind", "reported", "reader.done")
+"""Only plugins that bring other mail come to them, and none of those lives here."""
 
 
 def marked_points() -> dict[str, str]:
@@ -47,7 +51,7 @@ def marked_points() -> dict[str, str]:
                 point = str(node.value.value)
                 assert point not in found, f"point {point} is marked twice"
                 found[point] = str(path.relative_to(ROOT))
-    return {point: file for point, file in found.items() if point not in OFFLINE}
+    return {point: file for point, file in found.items() if point not in BRIDGED}
 
 
 class Campaign:
@@ -74,8 +78,11 @@ class Campaign:
         point, instant = self._choose()
         self.truth.life = self.house.life + 1
         self.kills += 1
-        if point == "removed" or self.chance.random() < 0.3:  # it needs a body freed a while ago
-            self.house.control.turn(4000.0 if point == "removed" else self.chance.choice((40.0, 400.0, 4000.0)))
+        if point == "fsck":
+            await self._mend(instant)
+            return
+        if point in NEEDS or self.chance.random() < 0.3:
+            self.house.control.turn(NEEDS.get(point) or self.chance.choice((40.0, 400.0, 4000.0)))
         ready = await self.house.start(
             point=point, instant=instant, nth=1 if self.eager else self.chance.choice((1, 1, 1, 2, 4))
         )
@@ -91,6 +98,26 @@ class Campaign:
                 await self.house.ended()
             nursery.cancel_scope.cancel()
         self._fell()
+
+    async def _mend(self, instant: str) -> None:
+        """Damage that nobody was acknowledged, a repair that is killed in its midst, then one that is not."""
+        plant(self.house.folder / "state", self.house.control.now, self.chance)
+        at_any_moment = self.chance.random() < 0.3
+        with trio.move_on_after(self.chance.random() * FSCK_SECONDS if at_any_moment else AUDIT_SECONDS) as scope:
+            code = await self.house.mend(
+                point="fsck", instant=instant, nth=1 if self.eager else self.chance.randrange(1, 12)
+            )
+        if scope.cancelled_caught:
+            self.house.kill()
+            code = await self.house.ended()
+        if code not in (0, -9):
+            self.truth.fault("fsck --repair ended with", code)
+        if (code := await self.house.mend()) != 0:
+            self.truth.fault("after a kill fsck --repair ended with", code)
+        await self.house.start(verb=("fsck", "--deep"))
+        if self.house.code != 0:
+            self.truth.fault("after its repairs fsck finds more")
+        self.truth.checked["repairs"] += 1
 
     def _choose(self) -> tuple[str, str]:
         """A point where nothing has died yet, or one that was tried least, or none: then any moment will do."""

@@ -245,15 +245,16 @@ class Clients:
             own.tried = True
             response = await line.ask(msrap.UnPin(own.key))
             if response.status is Status.noerror:
+                own.unpinners.add(line)
                 self._truth.unpinned(own)
 
     async def _read(self, line: Line, own: Own) -> None:
-        # in its own life an un-pin leaves other sessions a grace, whatever comes after it
-        closed = 0 < max(own.unpinned, own.cancelled) < self._truth.life or (own.cancelled and not own.tried)
+        closed = self._truth.closed_by(own, line)  # as it stands before the question
         response = await line.ask(msrap.Retrieve(own.key, msrap.View.all, 0, 1 << 20))
         if response.status is Status.noerror:
             if closed:
-                self._truth.fault(own.holder, "could read", own.key.hex(), "which was closed")
+                self._truth.fault(own.holder, "could read", own.key.hex(), "which was closed", closed)
+            own.served.add(line)
             self._truth.read(own, response.data.data)
         elif response.status is Status.errornosuchmessage:
             own.closed = True

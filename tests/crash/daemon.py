@@ -5,6 +5,8 @@ it goes: `pid N`, `at POINT INSTANT` right before it kills itself, `ready`, `end
 the daemon: `Database._transact` is wrapped from outside, the clock is `time.time` turned by a file, the tests' plugin
 comes by a made entry point, and SQLite gets a VFS of ours.
 
+A life may be another verb than `serve`: `fsck --repair`, which mends what lies there.
+
 Instants of a transaction: `before` BEGIN; `within`, all jobs done, before COMMIT; `writing`, in the middle of the
 log's octets; `after` COMMIT, before anybody is told.
 """
@@ -39,6 +41,7 @@ class Life(NamedTuple):
     instant: str = "after"
     nth: int = 1
     disk: bool = False
+    verb: tuple[str, ...] = ("serve",)
 
 
 if __name__ == "__main__":  # before anybody takes the clock as a default
@@ -55,9 +58,12 @@ from forwarder.storage.database import Database  # noqa: E402
 
 from . import diary  # noqa: E402
 
+_OUT = os.dup(1)
+"""To the harness; what a verb prints goes to the log."""
+
 
 def say(*words: object) -> None:
-    os.write(1, (" ".join(map(str, words)) + "\n").encode())
+    os.write(_OUT, (" ".join(map(str, words)) + "\n").encode())
 
 
 class Death:
@@ -131,6 +137,7 @@ def live(life: Life) -> NoReturn:
     sys.stdin.close()
     log = os.open(os.path.join(life.folder, "log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(log, 2)
+    os.dup2(log, 1)
     diary.LIFE = life.number
     death = Death(life)
     if life.point:
@@ -140,7 +147,8 @@ def live(life: Life) -> NoReturn:
     diaries = metadata.EntryPoint("diary", "tests.crash.diary", "forwarder")
     metadata.entry_points = lambda **group: [*entry_points(**group), diaries]  # type: ignore[assignment]
     run.serve = partial(run.serve, ready=partial(say, "ready"))
-    code = main(["serve", "--config", life.folder])
+    code = main([*life.verb, "--config", life.folder])
+    sys.stdout.flush()
     del disk
     os._exit(code)
 

@@ -116,7 +116,7 @@ class House:
         self.control.close()
 
     async def start(self, **how: Any) -> bool:
-        """A life begins. True: it is ready; False: it ended before."""
+        """A life begins. True: it is ready; False: it ended before, or was a verb that ends by itself."""
         self.life += 1
         self.died_at = ("", "")
         life = Life(str(self.folder), self.life, **how)
@@ -126,6 +126,11 @@ class House:
             if word[0] == "ended":
                 return False
         return True
+
+    async def mend(self, **how: Any) -> int:
+        """A life of `fsck --repair`; its exit code, or minus the signal."""
+        await self.start(verb=("fsck", "--repair"), **how)
+        return self.code
 
     async def ended(self) -> int:
         """Waits for its end; the exit code, or minus the signal."""

@@ -7,10 +7,13 @@ from typing import Any
 
 import trio
 
-from forwarder.wire.session import NEED_DATA, ClientSession, Protocol
+from forwarder.wire.session import NEED_DATA, ClientSession, LocalError, Protocol
 
 LOST = (OSError, trio.BrokenResourceError, trio.ClosedResourceError)
-"""The daemon is gone, and what became of the command is unknown."""
+"""The daemon is gone or takes nothing more, and what became of the command is unknown."""
+
+
+GIVEN_UP = ("errorserviceshutdown", "errorcommandtimeout")
 
 
 class Line:
@@ -31,10 +34,16 @@ class Line:
 
     async def ask(self, command: Any) -> Any:
         """The response. Raises what is in LOST."""
-        await self._stream.send_all(self._session.send(command))
+        try:
+            octets = self._session.send(command)
+        except LocalError as error:  # it has said good-bye, unasked
+            raise trio.BrokenResourceError(str(error)) from None
+        await self._stream.send_all(octets)
         while (response := self._session.next_event()) is NEED_DATA:
             data = await self._stream.receive_some()
             if not data:
                 raise trio.BrokenResourceError("it ended before the answer")
             self._session.receive_data(bytes(data))
+        if response.abort and response.status.name in GIVEN_UP:  # it takes nothing more, and has done nothing
+            raise trio.BrokenResourceError(response.status.name)
         return response

@@ -68,6 +68,8 @@ class Own:
         self.unpinned = 0
         self.cancelling = False
         self.cancelled = 0
+        self.served: set[object] = set()  # sessions that have got octets of it; one life each
+        self.unpinners: set[object] = set()
 
 
 class Submission:
@@ -178,6 +180,28 @@ class Truth:
         submission = self.submissions.get(number)
         if len(keys) > 1 and not (submission and submission.may_double):
             self.fault(own.holder, "has", len(keys), "keys for message", number)
+
+    def closed_by(self, own: Own, session: object) -> str:
+        """Why octets of it may no longer come to this session: an un-pin or a cancel was acknowledged (protocol 4).
+
+        The one grace: who has got octets before in this very session, and did not un-pin in it, goes on after another
+        session's un-pin; of his own key, or of one that is linked to it. A cancel, and a new life, leave none.
+        """
+        closers = [one for one in self._mates(own) if one.unpinned]
+        if not closers:
+            return f"by a cancel of life {own.cancelled}" if own.cancelled else ""
+        self.checked["looks after an un-pin"] += 1
+        if session in own.served and not any(session in one.unpinners for one in closers):
+            return ""
+        said = ", ".join(f"{one.holder} in life {one.unpinned}" for one in closers)
+        return f"by {said}; this session {'had' if session in own.served else 'had not'} got octets before"
+
+    def _mates(self, own: Own) -> list[Own]:
+        """Itself, and whose keys end with it: other holders' of a role's copy."""
+        linked = [holder for name in ("share", "hold") for holder in COPIES[name] if own.holder in COPIES[name]]
+        if own.number is None or own.holder not in linked:
+            return [own]
+        return [one for one in self._readers[own.number] if one.holder in linked]
 
     def closed_to(self, own: Own) -> bool:
         """Whether errornosuchmessage may be the answer to this reader."""

@@ -203,6 +203,17 @@ async def test_ones_own_unpin_and_the_senders_cancel_leave_no_grace(house: Store
     assert await reader.say(Retrieve(other, View.all, 10, 10)) == NONE
 
 
+async def test_ones_own_unpin_leaves_no_grace_for_keys_that_end_with_it(house: StoreHouse) -> None:
+    """One session that reads by two members' keys of a role's copy: by un-pinning one it has un-pinned both."""
+    first, second = await copied(house, to=(BRIAN, "bob@isp.example"), linked=True)
+    reader, other = house.reader(), house.reader()
+    for talk in (reader, other):
+        await talk.say(Retrieve(second, View.all, 0, 10))
+    assert (await reader.say(UnPin(first))).data == UnPinned()
+    assert await reader.say(Retrieve(second, View.all, 10, 10)) == NONE
+    assert (await other.say(Retrieve(second, View.all, 10, 10))).status.name == "noerror"
+
+
 async def test_the_winner_of_a_race_may_ask_again_when_logged_in(house: StoreHouse) -> None:
     key = await submitted(house)
     for name, status in (("bob", "noerror"), ("bob", "noerror"), ("freda", "errornosuchmessage")):
