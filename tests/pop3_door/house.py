@@ -193,6 +193,7 @@ class Room:
         self.checks = Checks(nursery, check_wait, self.log)
         self.house = House(bag, self.checks, None, buffer, self.log)
         self.ends: list[str] = []
+        self.over = trio.Event()
         self._nursery = nursery
 
     async def come(self) -> Talk:
@@ -216,6 +217,7 @@ class Room:
         except Exception as error:
             self.ends.append(type(error).__name__)
         await visit.stream.aclose()
+        self.over.set()
 
     def events(self, name: str) -> list[dict[str, Any]]:
         return [fields for event, fields in self.log.lines if event == name]

@@ -209,7 +209,7 @@ def test_garbage_is_answered_by_lines_and_held_for_less_than_one(pieces: list[by
         while (event := one.next_event()) is not NEED_DATA and event is not CLOSED:
             one.err("no")
         octets += one.data_to_send()
-        assert len(one._in) < SASL_LINE or one.closed
+        assert one.held < SASL_LINE or one.closed
     assert re.fullmatch(rb"((\+OK|-ERR|\+ )[^\r\n]*\r\n|[A-Z-]+[^\r\n]*\r\n|\.\r\n)*", octets)
 
 

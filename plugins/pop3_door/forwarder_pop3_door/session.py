@@ -118,6 +118,11 @@ class Session:
         return data
 
     @property
+    def held(self) -> int:
+        """Octets received and not yet understood."""
+        return len(self._in)
+
+    @property
     def unsent(self) -> int:
         """Octets answered and not yet sent."""
         return len(self._out)
