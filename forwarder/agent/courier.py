@@ -301,7 +301,7 @@ class Courier:
         if member not in owed.members or owed.closed:
             pass
         elif isinstance(answer, Taken):
-            member.carried(now + max(answer.settle.total_seconds(), 0.001))
+            member.carried(now + max(answer.settle.total_seconds(), 0.0))
             self._story.told(owed.debt, str(member.mailbox), Outcome(ACCEPTED), "carried")
         elif isinstance(answer, Later):
             member.tries += 1
