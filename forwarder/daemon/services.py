@@ -18,9 +18,9 @@ from forwarder.config.doors import Door
 from forwarder.config.lines import ConfigError, ConfigErrors
 from forwarder.config.settings import FILE
 from forwarder.config.tables import UnixPath
+from forwarder.daemon.unix import listen_unix
 from forwarder.model import Endpoint
 from forwarder.net.server import bound, listen
-from forwarder.net.unix import listen_unix
 
 FIRST, LONGEST = 1.0, 60.0
 """Seconds before a service that failed is started again, doubling."""
