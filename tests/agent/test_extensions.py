@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
@@ -24,7 +25,7 @@ from forwarder.model import (
     parse_mailbox,
 )
 from forwarder.plugin import Ask, Case, Pass, Verdict
-from forwarder.ports import NoService
+from forwarder.ports import Agent, Heard, NoService, Results
 from forwarder.wire.notification import decode_notification, encode_notification
 
 from .conftest import MAKERS
@@ -52,6 +53,27 @@ async def test_an_answer_without_results_ends_the_batches_though_it_was_a_yes(wo
     world.wires.sent.clear()
     await world.notify(*(notification(name, 3) for name in names))
     assert [len(items) for _, _, items in world.wires.sent] == [1, 1, 1]
+
+
+async def test_another_count_of_results_decides_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One too few for a batch: each goes again by itself. One too many for a single: come again."""
+    names = people(world)
+    await world.notify(*(notification(name, 1) for name in names))
+    sizes: list[int] = []
+
+    async def answer(agent: Agent, lane: str, items: list[Notification], done: Callable[[Heard], None]) -> None:
+        await trio.lowlevel.checkpoint()
+        world.wires.busy[agent.name, lane] -= 1
+        sizes.append(len(items))
+        said = {3: [0, 0], 1: [49]}[len(items)] if items[0].identifier[-1] == 2 else [0, 0]
+        done(Results(tuple(map(Outcome, said))))
+
+    monkeypatch.setattr(world.wires, "_answer", answer)
+    outcomes, _ = await world.notify(*(notification(name, 2) for name in names))
+    assert [outcome.code for outcome in outcomes] == [49, 49, 49]
+    assert sizes == [3, 1, 1, 1]
+    outcomes, _ = await world.notify(notification(names[0], 3))
+    assert (outcomes[0].code, outcomes[0].retryafter) == (32, 300)
 
 
 # -- peers of 2004
@@ -454,3 +476,31 @@ async def test_a_forger_shuts_out_nobody_else(nursery: trio.Nursery) -> None:
     codes = [await world.code(notification("vera@pobox.example", key), peer=forger) for key in range(20)]
     assert codes[-1] == 35
     assert await world.code(notification("vera@pobox.example", 99)) == 0
+
+
+# -- what a Hop says
+
+
+async def test_what_goes_straight_is_marked_as_what_goes_round(world: World) -> None:
+    """The second notification takes the short way of a plan that is known."""
+    world.book.put(route("brian@pobox.example", to="brian@isp.example"))
+    for key in (1, 2, 3):
+        assert await world.code(notification("brian@pobox.example", key)) == 0
+    assert [n.trace[0].how for _, _, items in world.wires.sent for n in items] == [3, 3, 3]
+
+
+async def test_one_key_for_several_is_marked_so_without_a_row_too(world: World) -> None:
+    world.book.put(route("sales@pobox.example", "stateless", "a@one.example b@two.example", kind="role"))
+    assert await world.code(notification("sales@pobox.example")) == 0
+    assert [n.trace[0].how for _, _, items in world.wires.sent for n in items] == [2, 2]
+    assert world.disk.debts == {}
+
+
+async def test_a_repeat_that_was_passed_on_counts_as_taken_anew(world: World) -> None:
+    """Twelve hours from then: a ring would turn once an hour else."""
+    world.book.put(route("sales@pobox.example", to="a@one.example b@two.example", kind="role"))
+    for hours, code, sent in ((0, 0, 2), (13, 0, 4), (1, 1, 4), (10, 1, 4), (2, 0, 6)):
+        world.now[0] += hours * 3600
+        assert await world.code(notification("sales@pobox.example")) == code
+        await settled()
+        assert len(world.wires.recipients()) == sent
