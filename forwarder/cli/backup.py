@@ -24,6 +24,7 @@ def backup(into: Into, config: Config = None, json: Json = False) -> int:
     from forwarder.cli.errors import No
     from forwarder.cli.folder import open_folder
     from forwarder.cli.output import print_json, print_line, size_of
+    from forwarder.cli.progress import progress
     from forwarder.cli.resting import HOURS, at_rest
     from forwarder.config.disk import Locked
     from forwarder.daemon.backup import CannotBackUp, back_up
@@ -33,11 +34,11 @@ def backup(into: Into, config: Config = None, json: Json = False) -> int:
 
     folder, place = open_folder(config), Path(into).absolute()
     state = folder.settings.state
-    with at_rest(state) as resting:
+    with at_rest(state) as resting, progress("backing up") as step:
         if resting:
             try:
                 check(state / DATABASE)
-                said = dict(back_up(folder.settings, Bodies(state / "bodies"), place, int(time.time())))
+                said = dict(back_up(folder.settings, Bodies(state / "bodies"), place, int(time.time()), step))
             except (CannotBackUp, StrayLog, Locked, OSError, apsw.Error) as error:
                 raise No(f"forwarder: {error}") from None
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
@@ -21,9 +22,10 @@ def fsck(
     """
     from forwarder.cli.folder import Folder, open_folder
     from forwarder.cli.output import print_json
+    from forwarder.cli.progress import progress
     from forwarder.cli.resting import HOURS, at_rest
 
-    def look(folder: Folder, resting: bool) -> dict[str, Any]:
+    def look(folder: Folder, resting: bool, step: Callable[[], None]) -> dict[str, Any]:
         if not resting:
             said = folder.ask("fsck", patience=HOURS, repair=repair, deep=deep)
             return {key: said[key] for key in ("checked", "problems", "left")}
@@ -35,12 +37,12 @@ def fsck(
         from forwarder.daemon.checkup import check_at_rest
 
         specs = folder.plugins.strategies
-        checking = partial(check_at_rest, folder.settings, specs, time.time, repair=repair, deep=deep)
+        checking = partial(check_at_rest, folder.settings, specs, time.time, repair=repair, deep=deep, step=step)
         return dict(trio.run(checking).said)
 
     folder = open_folder(config)
-    with at_rest(folder.settings.state) as resting:
-        said = look(folder, resting)
+    with at_rest(folder.settings.state) as resting, progress("checking") as step:
+        said = look(folder, resting, step)
     if json:
         print_json(said)
     else:

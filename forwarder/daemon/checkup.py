@@ -28,6 +28,7 @@ from forwarder.storage.fsck import Problem
 
 ROUTES_AT_ONCE = 500
 NAMED = 20
+Step = Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +60,10 @@ class Report:
         return {"checked": self.checked, "problems": self.problems, "left": left}
 
 
-async def check(place: Looked, *, repair: bool, deep: bool) -> Report:
-    """Everything, once. Raises apsw.Error, OSError where the disk fails."""
+async def check(place: Looked, *, repair: bool, deep: bool, step: Step = lambda: None) -> Report:
+    """Everything, once. step: called often, from a worker thread. Raises apsw.Error, OSError where the disk fails."""
     report = Report()
-    found, report.checked = await trio.to_thread.run_sync(_inspect, place, deep)
+    found, report.checked = await trio.to_thread.run_sync(_inspect, place, deep, step)
     for problem in found:
         mended = repair and await _mend(place, problem)
         if mended or not repair or problem.mend is None or problem.kind == "database":  # else it became right meanwhile
@@ -72,11 +73,15 @@ async def check(place: Looked, *, repair: bool, deep: bool) -> Report:
     return report
 
 
-def _inspect(place: Looked, deep: bool) -> tuple[list[Problem], dict[str, int]]:
+def _inspect(place: Looked, deep: bool, step: Step) -> tuple[list[Problem], dict[str, int]]:
     connection = apsw.Connection(str(place.settings.state / DATABASE), flags=apsw.SQLITE_OPEN_READONLY)
     try:
         connection.set_busy_timeout(5_000)
-        go_on = trio.from_thread.check_cancelled  # or the daemon could not stop before it is done
+
+        def go_on() -> None:
+            trio.from_thread.check_cancelled()  # or the daemon could not stop before it is done
+            step()
+
         inspection = fsck.Inspection(connection, place.bodies, int(place.clock()), deep=deep, go_on=go_on)
         found: list[Problem] = []
         try:
@@ -120,7 +125,9 @@ def _routes(place: Looked) -> Iterator[Route]:
     return (route for route in found if isinstance(route, Route))
 
 
-async def check_at_rest(settings: Settings, specs: Specs, clock: Clock, *, repair: bool, deep: bool) -> Report:
+async def check_at_rest(
+    settings: Settings, specs: Specs, clock: Clock, *, repair: bool, deep: bool, step: Step = lambda: None
+) -> Report:
     """A folder on which no daemon runs; the caller holds its lock."""
     report = Report()
     database = Database(settings.state / DATABASE, SCHEMA)
@@ -132,14 +139,14 @@ async def check_at_rest(settings: Settings, specs: Specs, clock: Clock, *, repai
     async with trio.open_nursery() as nursery:
         await nursery.start(database.run)
         try:
-            report = await _at_rest(settings, specs, database, clock, repair=repair, deep=deep)
+            report = await _at_rest(settings, specs, database, clock, repair=repair, deep=deep, step=step)
         finally:
             await database.close()
     return report
 
 
 async def _at_rest(
-    settings: Settings, specs: Specs, database: Database, clock: Clock, *, repair: bool, deep: bool
+    settings: Settings, specs: Specs, database: Database, clock: Clock, *, repair: bool, deep: bool, step: Step
 ) -> Report:
     catalogue = Catalogue(database)
     await catalogue.open()
@@ -153,7 +160,7 @@ async def _at_rest(
 
     folder = settings.state / "bodies"
     place = Looked(settings, specs, database, Bodies(folder), catalogue, renew, clock)
-    report = await check(place, repair=repair, deep=deep)
+    report = await check(place, repair=repair, deep=deep, step=step)
     for path in fsck.spool(folder):
         if repair:
             path.unlink()
