@@ -25,7 +25,7 @@ from forwarder.model import (
     parse_mailbox,
 )
 from forwarder.plugin import Ask, Case, Pass, Verdict
-from forwarder.ports import Agent, Heard, NoService, Results
+from forwarder.ports import Agent, Heard, Nobody, NoService, Results
 from forwarder.wire.notification import decode_notification, encode_notification
 
 from .conftest import MAKERS
@@ -504,3 +504,36 @@ async def test_a_repeat_that_was_passed_on_counts_as_taken_anew(world: World) ->
         assert await world.code(notification("sales@pobox.example")) == code
         await settled()
         assert len(world.wires.recipients()) == sent
+
+
+async def test_a_targets_redirect_that_we_follow_is_one_hop_more_and_says_so(world: World) -> None:
+    world.book.put(route("brian@pobox.example", "chains", "brian@isp.example"))
+    elsewhere = Redirect(parse_mailbox("brian@new.example"))
+    world.wires.script = lambda n: Outcome(16, (elsewhere,)) if n.recipient.domain == "isp.example" else Outcome(0)
+    assert await world.code(notification("brian@pobox.example")) == 0
+    sent = [n for _, _, items in world.wires.sent for n in items]
+    assert [[hop.how for hop in n.trace] for n in sent] == [[3], [3, 1]]
+    assert [n.hops for n in sent] == [1, 2]
+    assert sent[0].identifier == sent[1].identifier
+
+
+# -- the plain answers
+
+
+async def test_an_empty_batch_is_answered_at_once_and_well(world: World) -> None:
+    for peer in (TODAY, OF_2004):
+        assert await world.notify(peer=peer) == ([], False)
+
+
+async def test_an_address_that_is_off_is_asked_again_tomorrow(world: World) -> None:
+    world.book.put(route("brian@pobox.example", to="brian@isp.example", state="off"))
+    [outcome], _ = await world.notify(notification("brian@pobox.example"))
+    assert (outcome.code, outcome.retryafter) == (32, 86400)
+
+
+@pytest.mark.parametrize(("tell", "code"), [(True, 48), (False, 0)])
+async def test_strangers_learn_who_exists_only_where_the_domain_tells(
+    world: World, monkeypatch: pytest.MonkeyPatch, tell: bool, code: int
+) -> None:
+    monkeypatch.setattr(world.book, "_find", lambda mailbox: Nobody(tell=tell))
+    assert await world.code(notification("nobody@pobox.example")) == code
