@@ -15,7 +15,7 @@ import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import StringIO
 from pathlib import Path
@@ -51,8 +51,10 @@ def verb(*arguments: object, stdin: str = "") -> None:
 class Node:
     """A configuration folder and, while it runs, its daemon."""
 
-    def __init__(self, folder: Path, domain: str, settings: Mapping[str, object] | None = None) -> None:
-        """settings: TABLE.KEY to a TOML value."""
+    def __init__(
+        self, folder: Path, domain: str, settings: Mapping[str, object] | None = None, options: Sequence[str] = ()
+    ) -> None:
+        """settings: TABLE.KEY to a TOML value; options: more of `init`."""
         self.folder = folder
         self.domain = domain
         self.log: list[dict[str, Any]] = []
@@ -63,7 +65,7 @@ class Node:
         listen = {f"listen.{service}": '["127.0.0.1:0"]' for service in SERVICES}
         chosen = {"network.allow": '["127.0.0.0/8"]', "node.drain": '"5s"', **listen, **(settings or {})}
         sets = [part for key, value in chosen.items() for part in ("--set", f"{key}={value}")]
-        verb("init", folder, "--name", f"mx.{domain}", "--domain", domain, *sets)
+        verb("init", folder, "--name", f"mx.{domain}", "--domain", domain, *sets, *options)
 
     # -- files
 
