@@ -47,6 +47,7 @@ MANY_ERRORS = Reply(421, "4.7.0", "too many errors")
 AHEAD = Reply(421, "4.5.0", "nothing may be sent behind DATA before its answer")
 CANNOT_VERIFY = Reply(252, "2.5.0", "send some mail and see")
 TOO_BIG = Reply(552, "5.3.4", "message is too big")
+QUIT = "quit"  # why a session Ended as it should
 BYE = Reply(221, "2.0.0", "bye")
 
 
@@ -308,7 +309,7 @@ class Session:
     def _quit(self, rest: str) -> None:
         if rest:
             raise Refused(ARGUMENTS)
-        self._end(BYE, "quit")
+        self._end(BYE, QUIT)
 
     def _unknown(self, rest: str) -> None:
         raise Refused(UNKNOWN)

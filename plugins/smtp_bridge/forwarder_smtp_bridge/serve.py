@@ -27,7 +27,7 @@ from forwarder_smtp_bridge.events import (
     Reset,
     TooBig,
 )
-from forwarder_smtp_bridge.lmtp import GO_AHEAD, Session
+from forwarder_smtp_bridge.lmtp import GO_AHEAD, QUIT, Session
 from forwarder_smtp_bridge.outcomes import TABLE, Reply
 
 RECEIVE = 16 * 1024  # octets at once
@@ -242,7 +242,7 @@ class _Talk:
                 await self._drop()
             case Reset():
                 self._mail = None
-            case Ended(why):
+            case Ended(why) if why != QUIT:
                 self.lmtp.log.info("lmtp session ended", why=why)
 
     async def _begin(self, recipients: tuple[Mailbox, ...]) -> None:
