@@ -5,14 +5,18 @@ from __future__ import annotations
 import contextlib
 import ssl
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 import trio
 import trio.testing
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from forwarder.model import Peer
+from forwarder.testing import MemoryLog
+from forwarder_pop3_door.door import Caps, Door, Pop3Options
 from forwarder_pop3_door.reading import Item
 from forwarder_pop3_door.visit import IDLE, WRITE, Visit
 
@@ -35,6 +39,38 @@ async def test_who_is_one_too_many_is_told_so(open_door: OpenDoor) -> None:
             await trio.testing.wait_all_tasks_blocked()
             assert opened.door.sessions == 1
             await opened.enter()
+
+
+def test_one_address_may_not_take_all_but_our_own_machine_may() -> None:
+    caps = Caps(most=6, per_address=2)
+    assert [caps.enter("192.0.2.1") for _ in range(3)] == [True, True, False]
+    assert caps.enter("192.0.2.2")
+    assert [caps.enter("127.0.0.1") for _ in range(3)] == [True, True, True]
+    assert not caps.enter("192.0.2.2"), "six are here"
+    caps.leave("192.0.2.1")
+    assert caps.enter("192.0.2.1")
+
+
+async def test_who_comes_by_a_unix_socket_is_on_this_machine(nursery: trio.Nursery, tmp_path: Path) -> None:
+    made = trio.socket.socket(trio.socket.AF_UNIX)
+    await made.bind(str(tmp_path / "pop3"))
+    made.listen()
+    log = MemoryLog()
+    door = Door(Pop3Options(), Mailbag(TEA), [trio.SocketListener(made)], log=log)
+    nursery.start_soon(door.run, lambda: None)
+    with trio.fail_after(10):
+        async with await trio.open_unix_socket(str(tmp_path / "pop3")) as stream:
+            talk = Talk(stream)
+            await talk.line()
+            await talk.ask("USER brian")
+            assert await talk.ask("PASS right") == "+OK 1 messages"
+            assert log.lines[0][1]["peer"] == "127.0.0.1"
+
+
+@pytest.mark.parametrize("wrong", [{"check_wait": "31s"}, {"buffer": "65MiB"}, {"wait": "5s"}, {"check_wait": 5}])
+def test_options_that_are_none(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        Pop3Options.model_validate(wrong)
 
 
 # -- deadlines

@@ -34,9 +34,30 @@ class Pop3Options(Options):
     """The table [bridge.pop3]."""
 
     check_wait: Duration = Field(
-        default=timedelta(seconds=5), description="how long a login asks whether messages are alive"
+        default=timedelta(seconds=5),
+        le=timedelta(seconds=30),
+        description="how long a login asks whether messages are alive",
     )
-    buffer: Size = Field(default=1 << 20, description="smaller messages are fetched whole before +OK")
+    buffer: Size = Field(default=1 << 20, le=64 << 20, description="smaller messages are fetched whole before +OK")
+
+
+class Caps:
+    """How many are here, in all and from each address."""
+
+    def __init__(self, most: int, per_address: int = PER_ADDRESS) -> None:
+        self._most, self._per_address = most, per_address
+        self._by_address: Counter[str] = Counter()
+
+    def enter(self, address: str) -> bool:
+        """False: over a cap."""
+        ours = ipaddress.ip_address(address).is_loopback
+        if self._by_address.total() >= self._most or (self._by_address[address] >= self._per_address and not ours):
+            return False
+        self._by_address[address] += 1
+        return True
+
+    def leave(self, address: str) -> None:
+        self._by_address -= Counter((address,))
 
 
 class Door:
@@ -59,9 +80,8 @@ class Door:
         self._log = log
         self._tls = tls
         self._secure = secure
-        self._most = sessions
+        self._caps = Caps(sessions)
         self._visits: set[Visit] = set()
-        self._by_address: Counter[str] = Counter()
         self._accepting = trio.CancelScope()
         self._draining = False
         self._left = trio.Event()
@@ -108,20 +128,15 @@ class Door:
                 await trio.sleep(0.1)
                 continue
             peer = _peer(stream, tls=self._secure)
-            if self._has_room(peer.address):
+            if self._caps.enter(peer.address):
                 visit = Visit(house, stream, peer)
                 self._visits.add(visit)
-                self._by_address[peer.address] += 1
                 if self._draining:  # it knocked in the very moment
                     visit.drain()
                 nursery.start_soon(self._serve, visit, peer.address)
             else:
                 self._log.info("too many sessions", peer=peer.address)
                 await self._send_off(stream)
-
-    def _has_room(self, address: str) -> bool:
-        ours = ipaddress.ip_address(address).is_loopback
-        return len(self._visits) < self._most and (ours or self._by_address[address] < PER_ADDRESS)
 
     async def _send_off(self, stream: trio.SocketStream) -> None:
         with trio.move_on_after(1.0), suppress(trio.BrokenResourceError):
@@ -140,7 +155,7 @@ class Door:
             self._log.info("session failed", peer=address, error=f"{type(error).__name__}: {error}")
         finally:
             self._visits.discard(visit)
-            self._by_address -= Counter({address: 1})
+            self._caps.leave(address)
             self._left.set()
             await trio.aclose_forcefully(visit.stream)
 
