@@ -3,35 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, aclosing
 from typing import Any
 
 import trio
 import trio.testing
 
-from forwarder.model import Peer, parse_mailbox
-from forwarder.testing import MemoryLog, make_notification
+from forwarder.bridges import Item, Reader
+from forwarder.model import Peer
+from forwarder.plugin import PeerError
+from forwarder.testing import MemoryLog, MemoryMailbag, MemoryReader
 from forwarder_pop3_door.checks import Checks
-from forwarder_pop3_door.reading import Gone, Item, PeerError, Reader
 from forwarder_pop3_door.visit import House, Visit
 
 TEA = b"From: toby@home.example\r\nSubject: tea\r\n\r\nAt four.\r\n.\r\n..and a dot\r\n"
 BUN = b"Subject: buns\r\n\r\none\r\ntwo\r\nthree\r\n"
 
 
-def make_item(number: int, store: str = "store.example", mailbox: str = "brian@pobox.example") -> Item:
-    key = number.to_bytes(16, "big")
-    return Item(parse_mailbox(mailbox).folded, make_notification(mailbox, store=store, key=key), b"%d" % number)
-
-
-class Mailbag:
-    """What waits at a node, and the stores that hold it; a `Login` too. Everything that is asked of it is noted."""
+class Mailbag(MemoryMailbag):
+    """One whose stores fail in all ways. Everything that is asked of it is noted."""
 
     def __init__(self, *bodies: bytes, store: str = "store.example") -> None:
-        self.items: list[Item] = []
-        self.bodies: dict[bytes, bytes] = {}
-        for body in bodies:
-            self.put(body, store)
+        super().__init__(*bodies, store=store)
         self.down: set[str] = set()
         """Stores that answer nothing but a refusal..."""
         self.silent: set[str] = set()
@@ -40,20 +33,11 @@ class Mailbag:
         """Keys whose body breaks after so many octets."""
         self.faulty: set[bytes] = set()
         """Keys whose body shows a fault of ours."""
-        self.slice = 64 << 10
-        self.in_clear = True
         self.commit: Exception | None = None
         self.asked: list[Item] = []
         self.read: list[Item] = []
-        self.done: list[tuple[list[Item], list[Item]]] = []
         self.most_stores = 0
         self._being_asked: list[str] = []
-
-    def put(self, body: bytes, store: str = "store.example", mailbox: str = "brian@pobox.example") -> Item:
-        item = make_item(len(self.items) + 1, store, mailbox)
-        self.items.append(item)
-        self.bodies[item.notification.identifier] = body
-        return item
 
     def lose(self, number: int) -> Item:
         """Somebody else has dealt with it."""
@@ -65,70 +49,50 @@ class Mailbag:
         self._being_asked.append(item.notification.store)
         self.most_stores = max(self.most_stores, len(set(self._being_asked)))
         try:
-            await trio.lowlevel.checkpoint()
             if item.notification.store in self.silent:
                 await trio.sleep_forever()
             if item.notification.store in self.down:
                 raise PeerError(f"{item.notification.store} refuses")
-            if item.notification.identifier not in self.bodies:
-                raise Gone
-            return self.bodies[item.notification.identifier]
+            return await super().reach(item)
         finally:
             self._being_asked.remove(item.notification.store)
 
-    def reader(self, account: str = "brian") -> MemoryReader:
-        return MemoryReader(self, account)
+    async def slices(self, item: Item) -> AsyncGenerator[bytes, None]:
+        key = item.notification.identifier
+        if key in self.faulty:
+            raise RuntimeError("a fault of ours")
+        left = self.torn.get(key)
+        async with aclosing(super().slices(item)) as slices:
+            async for octets in slices:
+                yield octets if left is None else octets[:left]
+                left = None if left is None else max(left - len(octets), 0)
+                if left == 0:
+                    raise PeerError("torn")
 
-    def clear(self, peer: Peer, /) -> bool:
-        return peer.tls or self.in_clear
+    def reader(self, account: str = "brian") -> MemoryReader:
+        return NotingReader(self, account)
 
     async def __call__(self, user: str, password: str, peer: Peer, /) -> Reader | None:
-        await trio.lowlevel.checkpoint()
         if password == "busy":
             raise PeerError("too many tries")
-        return self.reader(user) if password == "right" else None
+        return await super().__call__(user, password, peer)
 
 
-class MemoryReader:
-    def __init__(self, bag: Mailbag, account: str) -> None:
-        self.bag = bag
-        self.account = account
-
-    async def waiting(self) -> Sequence[Item]:
-        await trio.lowlevel.checkpoint()
-        return list(self.bag.items)
+class NotingReader(MemoryReader):
+    bag: Mailbag
 
     async def size(self, item: Item, /) -> int:
         self.bag.asked.append(item)
-        return len(await self.bag.reach(item))
+        return await super().size(item)
 
-    async def head(self, item: Item, /) -> bytes:
-        head, end, _ = (await self.bag.reach(item)).partition(b"\r\n\r\n")
-        return head + end
-
-    @asynccontextmanager
-    async def body(self, item: Item, /) -> AsyncIterator[AsyncIterator[bytes]]:
+    def body(self, item: Item, /) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         self.bag.read.append(item)
-        async with aclosing(self._slices(item)) as slices:
-            yield slices
-
-    async def _slices(self, item: Item) -> AsyncGenerator[bytes, None]:
-        body, key = await self.bag.reach(item), item.notification.identifier
-        if key in self.bag.faulty:
-            raise RuntimeError("a fault of ours")
-        end = self.bag.torn.get(key, len(body))
-        for at in range(0, end, self.bag.slice):
-            await trio.lowlevel.checkpoint()
-            yield body[at : min(at + self.bag.slice, end)]
-        if key in self.bag.torn:
-            raise PeerError("torn")
+        return super().body(item)
 
     async def done(self, items: Sequence[Item], gone: Sequence[Item] = (), /) -> None:
-        await trio.lowlevel.checkpoint()
         if self.bag.commit is not None:
             raise self.bag.commit
-        self.bag.done.append((list(items), list(gone)))
-        self.bag.items = [item for item in self.bag.items if item not in (*items, *gone)]
+        await super().done(items, gone)
 
 
 class Talk:

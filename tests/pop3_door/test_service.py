@@ -14,14 +14,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from forwarder.bridges import Item
 from forwarder.model import Peer
-from forwarder.testing import MemoryLog
+from forwarder.testing import MemoryLog, MemoryReader
 from forwarder_pop3_door.door import Caps, Door, Pop3Options
-from forwarder_pop3_door.reading import Item
 from forwarder_pop3_door.visit import IDLE, WRITE, Visit
 
 from .conftest import Certified, OpenDoor
-from .house import BUN, TEA, Mailbag, MemoryReader, Room, Talk
+from .house import BUN, TEA, Mailbag, Room, Talk
 
 # -- caps
 

@@ -9,10 +9,11 @@ import pytest
 import trio
 import trio.testing
 
+from forwarder.plugin import PeerError
+from forwarder.testing import make_item
 from forwarder_pop3_door.checks import KEPT
-from forwarder_pop3_door.reading import PeerError
 
-from .house import BUN, TEA, Mailbag, Room, make_item
+from .house import BUN, TEA, Mailbag, Room
 
 TEMP = "-ERR [SYS/TEMP] "
 

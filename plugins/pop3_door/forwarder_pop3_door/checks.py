@@ -15,9 +15,9 @@ from enum import Enum
 
 import trio
 
+from forwarder.bridges import Gone, Item, Reader
 from forwarder.model import handle
-from forwarder.plugin import Log
-from forwarder_pop3_door.reading import Gone, Item, PeerError, Reader
+from forwarder.plugin import Log, PeerError
 
 KEPT = 600.0
 STORES = 20

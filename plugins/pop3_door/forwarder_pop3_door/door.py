@@ -17,10 +17,10 @@ from typing import Any
 import trio
 from pydantic import Field
 
+from forwarder.bridges import Login
 from forwarder.model import Peer
 from forwarder.plugin import Duration, Log, Options, Size
 from forwarder_pop3_door.checks import Checks
-from forwarder_pop3_door.reading import Login
 from forwarder_pop3_door.visit import STREAM_ENDS, CutOff, House, Visit
 
 SESSIONS = 200

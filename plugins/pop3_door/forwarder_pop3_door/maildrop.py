@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from enum import Enum
 
-from forwarder_pop3_door.reading import Item
+from forwarder.bridges import Item
 
 MESSAGES = 10_000
 """Of one session at most, the oldest; the rest is shown when these are done."""

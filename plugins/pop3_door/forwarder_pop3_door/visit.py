@@ -16,11 +16,11 @@ from typing import NamedTuple
 
 import trio
 
+from forwarder.bridges import Gone, Item, Login, Reader
 from forwarder.model import Peer, handle
-from forwarder.plugin import Log
+from forwarder.plugin import Log, PeerError
 from forwarder_pop3_door.checks import GONE, Checks, key_of
 from forwarder_pop3_door.maildrop import MESSAGES, Maildrop, Mark, Message, NoMessage, unique_name
-from forwarder_pop3_door.reading import Gone, Item, Login, PeerError, Reader
 from forwarder_pop3_door.session import (
     CLOSED,
     RECEIVE,

@@ -1,27 +1,25 @@
-"""For plugin authors: makers of values, ports in memory, and `check_strategy`, which holds a strategy to its laws.
+"""`check_strategy`: a strategy held to its laws. Each broken one is an AssertionError that says which and where.
 
 The laws (docs/plugins.md): equal cases give equal plans, from whichever instance; a plan is lawful (`forwarder.laws`);
 `earlier` keeps the targets of a sticky Resend; every step from `work` is in its `may`; nothing of `self` or of the
-case's memory changes; 1,000 plans take under 50 ms. Each broken law is an AssertionError that says which and where.
+case's memory changes; 1,000 plans take under 50 ms.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
 import trio
 import trio.testing
 
 from forwarder.laws import MAX_TEXT, unlawful
-from forwarder.model import FEATURES, Kind, Mailbox, Notification, Peer, Route, ServiceLocation, parse_mailbox
+from forwarder.model import Mailbox, Route
 from forwarder.plugin import (
     Again,
     Case,
-    Log,
     Objection,
     Options,
     PeerError,
@@ -30,175 +28,13 @@ from forwarder.plugin import (
     Resend,
     Strategy,
     StrategySpec,
-    Texts,
     Work,
     Works,
 )
+from forwarder.testing.memory import make_ports
+from forwarder.testing.values import EXTENDED, KEY, NOON, make_case, make_notification
 
-NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
-KEY = bytes(range(16))
-EXTENDED = FEATURES  # what a store of today says it knows
 PLANS, WITHIN = 1000, 0.05  # so many plans, seconds
-SLICE = 64 << 10
-
-
-# -- values
-
-
-def make_notification(
-    recipient: str = "brian@pobox.example",
-    *,
-    store: str = "store.example",
-    sender: str = "toby",
-    key: bytes = KEY,
-    size: int | None = 1234,
-    **more: Any,
-) -> Notification:
-    """A notification as a store sends it; more: the other fields of `Notification`. It has no octets (`raw`)."""
-    return Notification(ServiceLocation(store), None, parse_mailbox(recipient), key, sender, size, **more)
-
-
-def make_route(
-    address: str = "brian@pobox.example",
-    strategy: str = "rewrite_resend",
-    *,
-    to: Iterable[str] = (),
-    readers: Iterable[str] = (),
-    kind: Kind = "person",
-    fallback: str | None = None,
-    **more: Any,
-) -> Route:
-    """The route of an address file; more: the other fields of `Route`."""
-    targets = tuple(map(parse_mailbox, to))
-    mailbox = parse_mailbox(address).folded
-    entry = more.pop("entry", str(mailbox))
-    return Route(mailbox, entry, strategy, targets, tuple(readers), kind, fallback, **more)
-
-
-def make_case(
-    route: Route | None = None,
-    notification: Notification | None = None,
-    *,
-    features: Collection[str] = (),
-    inner: bool = False,
-    now: datetime = NOON,
-    earlier: Iterable[str | Mailbox] = (),
-    memory: Mapping[str, bytes] | None = None,
-) -> Case:
-    """One notification at one address, from a store of 2004 unless `features` say otherwise (`EXTENDED`: of today)."""
-    route = route or make_route(to=["brian@isp.example"])
-    return Case(
-        notification=notification or make_notification(str(route.address)),
-        route=route,
-        peer=Peer("192.0.2.1", 40000, features=frozenset(features), inner=inner),
-        now=now,
-        earlier=tuple(parse_mailbox(to) if isinstance(to, str) else to for to in earlier),
-        memory=dict(memory or {}),
-    )
-
-
-# -- ports
-
-
-class TurnedClock:
-    """A clock that stands until it is turned."""
-
-    def __init__(self, now: datetime = NOON) -> None:
-        self._now = now
-
-    def __call__(self) -> datetime:
-        return self._now
-
-    def turn(self, by: timedelta) -> None:
-        self._now += by
-
-
-class MemoryLog:
-    """Keeps what was logged: (event, fields)."""
-
-    def __init__(self) -> None:
-        self.lines: list[tuple[str, dict[str, object]]] = []
-
-    def info(self, event: str, /, **fields: object) -> None:
-        self.lines.append((event, fields))
-
-
-class MemorySource:
-    """A sender's store that holds the given bodies by key. Remove one: it was dealt with or withdrawn."""
-
-    def __init__(self, bodies: Mapping[bytes, bytes] | None = None) -> None:
-        self.bodies = dict(bodies or {})
-
-    async def still_there(self, notification: Notification, /) -> bool:
-        await trio.lowlevel.checkpoint()
-        return notification.identifier in self.bodies
-
-    async def head(self, notification: Notification, /, limit: int = 65536) -> bytes:
-        await trio.lowlevel.checkpoint()
-        head, end, _ = self._body(notification).partition(b"\r\n\r\n")
-        return (head + end)[:limit]
-
-    @asynccontextmanager
-    async def body(self, notification: Notification, /, limit: int) -> AsyncIterator[AsyncIterator[bytes]]:
-        await trio.lowlevel.checkpoint()
-        async with aclosing(self._slices(self._body(notification), limit)) as slices:
-            yield slices
-
-    async def _slices(self, body: bytes, limit: int) -> AsyncGenerator[bytes, None]:
-        for at in range(0, len(body), SLICE):
-            if at + len(body[at : at + SLICE]) > limit:
-                raise PeerError(f"the message is longer than {limit} octets")
-            await trio.lowlevel.checkpoint()
-            yield body[at : at + SLICE]
-
-    def _body(self, notification: Notification) -> bytes:
-        if notification.identifier not in self.bodies:
-            raise PeerError("no such message")
-        return self.bodies[notification.identifier]
-
-
-class MemoryTexts:
-    """TXT records by name. A name in `silent` gets no answer; `asked`: each look-up that would have gone out."""
-
-    def __init__(self, records: Mapping[str, Sequence[str]] | None = None) -> None:
-        self.records = dict(records or {})
-        self.silent: set[str] = set()
-        self.asked: list[str] = []
-        self._known: dict[str, tuple[str, ...]] = {}
-
-    def known(self, name: str, /) -> tuple[str, ...] | None:
-        return self._known.get(name)
-
-    async def find(self, name: str, /) -> tuple[str, ...]:
-        await trio.lowlevel.checkpoint()
-        if name not in self._known:
-            self.asked.append(name)
-            if name in self.silent:
-                raise PeerError(f"no nameserver answers for {name}")
-            self._known[name] = tuple(self.records.get(name, ()))
-        return self._known[name]
-
-    def forget(self) -> None:
-        """Their TTL has passed."""
-        self._known.clear()
-
-
-async def _no_network(host: str, port: int) -> trio.SocketStream:
-    raise PeerError(f"there is no network in a test: {host} port {port}")
-
-
-def make_ports(
-    bodies: Mapping[bytes, bytes] | None = None,
-    *,
-    log: Log | None = None,
-    now: Callable[[], datetime] | None = None,
-    texts: Texts | None = None,
-) -> Ports:
-    """A plugin's ports in memory: these bodies at the sender's store, a clock that stands at NOON, no network."""
-    return Ports(MemorySource(bodies), log or MemoryLog(), now or TurnedClock(), _no_network, texts or MemoryTexts())
-
-
-# -- the laws
 
 
 def check_strategy(
