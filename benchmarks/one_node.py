@@ -75,15 +75,19 @@ class Node:
 
 
 @contextmanager
-def one_node(folder: Path, accounts: Sequence[str], addresses: Mapping[str, str] | None = None) -> Iterator[Node]:
+def one_node(
+    folder: Path, accounts: Sequence[str], addresses: Mapping[str, str] | None = None, more: Sequence[str] = ()
+) -> Iterator[Node]:
     """`forwarder serve` for pobox.example with these accounts and addresses (local part: TOML).
 
-    What it notifies at isp.example goes nowhere.
+    What it notifies at isp.example goes nowhere. more: TABLE.KEY=VALUE of the node file.
     """
     listen = [f'listen.{name}=["127.0.0.1:0"]' for name in SERVICES]
     nowhere = 'resolve.static."isp.example"={ rnasp = "127.0.0.1:9" }'
     config = folder / "config"
-    write_fresh(config, f"mx1.{DOMAIN}", DOMAIN, [*listen, "listen.dns=[]", 'network.allow=["127.0.0.0/8"]', nowhere])
+    write_fresh(
+        config, f"mx1.{DOMAIN}", DOMAIN, [*listen, "listen.dns=[]", 'network.allow=["127.0.0.0/8"]', nowhere, *more]
+    )
     for localpart, toml in (addresses or {}).items():
         (config / "addresses" / DOMAIN / f"{localpart}.toml").write_text(toml)
     words = PasswordHasher(time_cost=1, memory_cost=1024, parallelism=1).hash(PASSWORD)
@@ -113,7 +117,7 @@ def _listening(log: Path, child: subprocess.Popen[bytes]) -> dict[str, int]:
             return {
                 line["service"]: int(line["address"].rpartition(":")[2])
                 for line in lines
-                if line["event"] == "listening"
+                if line["event"] == "listening" and not line["address"].startswith("unix:")
             }
         time.sleep(0.05)
     raise SystemExit(f"the daemon did not start:\n{log.read_text()}")

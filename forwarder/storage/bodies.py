@@ -21,6 +21,8 @@ from forwarder.model import Mailbox
 from forwarder.store.views import HeaderScan, Range, Views
 
 SPOOL = "spool"
+GATHERED = 32 << 10
+"""Octets that wait in memory for more before they go to the disk."""
 
 
 class Upload:
@@ -31,6 +33,7 @@ class Upload:
         self.path = path
         self.size = 0
         self._file: BinaryIO | None = None
+        self._gathered = bytearray()
         self._hash = hashlib.sha256()
         self._scan = HeaderScan()
         self._ended = False
@@ -48,8 +51,12 @@ class Upload:
         return self.views.claimed
 
     async def write(self, data: bytes) -> None:
-        """Raises OSError where the disk is full or fails."""
-        await trio.to_thread.run_sync(self._write, data)
+        """Raises OSError where the disk is full or fails. A small message comes to the disk as it lands, at once."""
+        if len(self._gathered) + len(data) <= GATHERED:
+            self._count(data)
+            self._gathered += data
+        else:
+            await trio.to_thread.run_sync(self._write, data)
 
     async def abort(self) -> None:
         if not self._ended:
@@ -59,27 +66,38 @@ class Upload:
 
     async def head(self, octets: int) -> bytes:
         """What it begins with. Raises OSError."""
+        if self._file is None:
+            return bytes(self._gathered[:octets])
         return await trio.to_thread.run_sync(self._head, octets)
 
     def _head(self, octets: int) -> bytes:
-        self._write(b"")
+        self._put()
         with self.path.open("rb") as file:
             return file.read(octets)
 
     def _write(self, data: bytes) -> None:
-        if self._file is None:
-            handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            self._file = os.fdopen(handle, "wb", buffering=0)
-        view = memoryview(data)
-        while view:
-            view = view[self._file.write(view) :]
+        self._put()
+        self._count(data)
+        self._put(data)
+
+    def _count(self, data: bytes) -> None:
         self._hash.update(data)
         self._scan.feed(data)
         self.size += len(data)
 
+    def _put(self, data: bytes = b"") -> None:
+        """What was gathered, then these octets, to the file."""
+        if self._file is None:
+            handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            self._file = os.fdopen(handle, "wb", buffering=0)
+        octets, self._gathered = bytes(self._gathered) or data, bytearray()
+        view = memoryview(octets)
+        while view:
+            view = view[self._file.write(view) :]
+
     def land(self, target: Path) -> None:
         """Its octets are on the disk, under its lasting name in a folder that is there (in a worker thread)."""
-        self._write(b"")
+        self._put()
         assert self._file is not None
         os.fsync(self._file.fileno())
         self._file.close()

@@ -1,0 +1,184 @@
+"""Mail that comes by LMTP: messages a second, durably kept, beside aiosmtpd's LMTP with a synced file for each; the
+daemon's memory while large ones come; and what a notification waits while the mail pours in.
+
+Load is Postfix's smtp-source, 20 sessions at once. Each pair runs in turn; ratios count, rates are for orientation.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import os
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from one_node import DOMAIN, Node, one_node
+
+from forwarder.model import Notification, ServiceLocation, parse_mailbox
+from forwarder.wire.notification import encode_notification
+from forwarder.wire.rnasp import Capabilities, decode_response, encode_batch, encode_capabilities
+
+SOURCE = shutil.which("smtp-source", path="/usr/sbin:/usr/bin")
+TO = f"brian@{DOMAIN}"
+MIB = 1 << 20
+RESULTS = encode_capabilities(Capabilities(1, frozenset({"results"})))
+OTHER = """
+import os, sys, time
+from aiosmtpd.controller import Controller
+from aiosmtpd.lmtp import LMTP
+class Kept:
+    count = 0
+    async def handle_DATA(self, server, session, envelope):
+        Kept.count += 1
+        file = os.open(f"{sys.argv[1]}/{Kept.count}", os.O_WRONLY | os.O_CREAT, 0o600)
+        os.write(file, envelope.original_content)
+        os.fsync(file)
+        os.close(file)
+        return "250 taken"
+class Lmtp(Controller):
+    def factory(self):
+        return LMTP(self.handler, hostname="x.example", ident="x")
+controller = Lmtp(Kept(), hostname="127.0.0.1", port=int(sys.argv[2]))
+controller.start()
+print("ready", flush=True)
+sys.stdin.read()
+"""
+
+
+def pour(place: str, messages: int, size: int, sessions: int) -> float:
+    """Seconds until all have been answered."""
+    assert SOURCE is not None
+    command = [SOURCE, "-L", "-d", "-c", "-s", str(sessions), "-m", str(messages), "-l", str(size)]
+    start = time.monotonic()
+    subprocess.run(
+        [*command, "-f", "ann@x.example", "-t", TO, place], check=True, stdout=subprocess.DEVNULL, timeout=600
+    )
+    return time.monotonic() - start
+
+
+@contextmanager
+def ours(folder: Path) -> Iterator[Node]:
+    more = [
+        f'listen.lmtp=["unix:{folder}/lmtp"]',
+        "bridge.smtp_in.sessions=20",
+        "limits.waiting=0",
+        "limits.waiting_per_sender=0",
+        "limits.per_sender_per_day=0",
+        "limits.per_store_per_day=0",
+        "limits.submitter_rate=0",
+        'store.quota="100GiB"',
+    ]
+    addresses = {"brian": 'strategy = "subscribe"\nreaders = ["brian"]\n'}
+    with one_node(folder, ["brian", "smtpgateway"], addresses, more) as node:
+        yield node
+
+
+@contextmanager
+def theirs(folder: Path) -> Iterator[str]:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-c", OTHER, str(folder), str(port)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        assert child.stdin is not None
+        child.stdout.readline()
+        yield f"inet:127.0.0.1:{port}"
+        child.stdin.close()
+        child.wait(30)
+
+
+def rates(messages: int, size: int, rounds: int) -> tuple[list[float], list[float]]:
+    """Messages a second, ours and aiosmtpd's, in turn."""
+    found: tuple[list[float], list[float]] = ([], [])
+    for _ in range(rounds):
+        with tempfile.TemporaryDirectory() as name, ours(Path(name)):
+            found[0].append(messages / pour(f"unix:{name}/lmtp", messages, size, 20))
+        with tempfile.TemporaryDirectory() as name, theirs(Path(name)) as place:
+            found[1].append(messages / pour(place, messages, size, 20))
+    return found
+
+
+def peak(pid: int) -> int:
+    """Octets resident at most since the process began."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    raise SystemExit("no VmHWM in /proc")
+
+
+def memory(messages: int, size: int) -> int:
+    """Octets more at the peak, four large messages at once."""
+    with tempfile.TemporaryDirectory() as name, ours(Path(name)) as node:
+        pour(f"unix:{name}/lmtp", 20, 2048, 4)
+        before = peak(node.pid)
+        pour(f"unix:{name}/lmtp", messages, size, 4)
+        return peak(node.pid) - before
+
+
+def waits(node: Node, until: Callable[[], bool]) -> list[float]:
+    """Seconds for each single notification, one after the other."""
+    found, numbers = [], itertools.count(int.from_bytes(os.urandom(8), "big"))
+    with socket.create_connection(("127.0.0.1", node.ports["rnasp"]), 30) as connection:
+        while not until():
+            key = next(numbers).to_bytes(16, "big")
+            notification = Notification(ServiceLocation("s.example"), None, parse_mailbox(TO), key, "toby", 1)
+            pdu = encode_batch([encode_notification(notification)], RESULTS)
+            start = time.monotonic()
+            connection.sendall(len(pdu).to_bytes(4, "big") + pdu)
+            answer = connection.recv(65536)
+            found.append(time.monotonic() - start)
+            if decode_response(answer[4:]).abort:
+                raise SystemExit("the daemon refused to answer")
+    return found
+
+
+def beside(messages: int, seconds: float) -> tuple[list[float], list[float]]:
+    """A notification's wait alone, and while mail pours in over 20 sessions."""
+    with tempfile.TemporaryDirectory() as name, ours(Path(name)) as node:
+        end = time.monotonic() + seconds
+        alone = waits(node, lambda: time.monotonic() > end)
+        load = threading.Thread(target=pour, args=(f"unix:{name}/lmtp", messages, 2048, 20))
+        load.start()
+        loaded = waits(node, lambda: not load.is_alive())
+        load.join()
+    return alone, loaded
+
+
+def quantile(values: list[float], part: float) -> float:
+    return sorted(values)[min(len(values) - 1, int(len(values) * part))]
+
+
+def main() -> int:
+    options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    options.add_argument("--messages", type=int, default=2000)
+    options.add_argument("--rounds", type=int, default=3)
+    options.add_argument("--large", type=int, default=25, help="MiB of a large message")
+    chosen = options.parse_args()
+    if SOURCE is None:
+        print("smtp-source is missing: apt-get install postfix", file=sys.stderr)
+        return 2
+    own, other = rates(chosen.messages, 2048, chosen.rounds)
+    pairs = [a / b for a, b in zip(own, other, strict=True)]
+    print(f"2 KiB, 20 sessions      {statistics.median(own):,.0f}/s, aiosmtpd {statistics.median(other):,.0f}/s")
+    print(f"                        {statistics.median(pairs):.2f} : 1 ({min(pairs):.2f}..{max(pairs):.2f})")
+    more = memory(8, chosen.large * MIB)
+    print(f"{chosen.large} MiB, four at once     memory +{more / MIB:.1f} MiB at the peak")
+    alone, loaded = beside(chosen.messages * 2, 3.0)
+    for part in (0.5, 0.99):
+        a, b = quantile(alone, part), quantile(loaded, part)
+        told = f"{a * 1e3:.2f} ms alone, {b * 1e3:.2f} ms beside the mail, {b / a:.1f} x"
+        print(f"a notification, p{part * 100:.0f}    {told}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
