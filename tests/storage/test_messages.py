@@ -14,7 +14,7 @@ import trio.testing
 
 from forwarder.model import Mailbox, Outcome, parse_mailbox
 from forwarder.ports import Child, Copy, Full, Verdict
-from forwarder.storage.bodies import Bodies
+from forwarder.storage.bodies import GATHERED, Bodies
 from forwarder.storage.copies import StoredCopies
 from forwarder.storage.database import Database, Migration
 from forwarder.storage.message_rows import Envelope, OverLimit, OverQuota, Submitted
@@ -140,7 +140,7 @@ async def test_all_stands_after_a_restart_times_included(house: House) -> None:
 
 async def test_an_upload_that_ends_early_leaves_nothing(house: House) -> None:
     upload = house.messages.upload()
-    await upload.write(BODY)
+    await upload.write(bytes(GATHERED + 1))
     assert len(house.files) == 1
     await upload.abort()
     assert house.files == []
@@ -149,7 +149,7 @@ async def test_an_upload_that_ends_early_leaves_nothing(house: House) -> None:
 async def test_what_a_crash_left_is_swept_and_what_is_kept_is_not(house: House) -> None:
     (key,) = (await house.submit(BRIAN)).keys
     torn = house.messages.upload()
-    await torn.write(b"half")
+    await torn.write(bytes(GATHERED + 1))
     orphan = house.messages.upload()
     await orphan.write(b"renamed, and then the power went")
     await house.messages.bodies.land(orphan)
