@@ -311,6 +311,7 @@ class Clients:
                 self._truth.fault("a key of an acknowledged submission is unknown:", response.status.name)
                 continue
             told = response.data.delivery.notificationstatus.name
+            own.alone = told == "silenced" and not response.data.delivery.redirectedto
             if own.silenced and to not in ("moved@ext.test", "copy@ext.test") and told != "silenced":
                 self._truth.fault(key.hex(), "was silenced and shows", told)
             if self._maybe(self._rare):

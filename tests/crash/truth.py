@@ -68,6 +68,7 @@ class Own:
         self.unpinned = 0
         self.cancelling = False
         self.cancelled = 0
+        self.alone = False  # silenced, and its store knows of nobody beyond it (by Track)
         self.served: set[object] = set()  # sessions that have got octets of it; one life each
         self.unpinners: set[object] = set()
 
@@ -288,7 +289,12 @@ class Truth:
                     if key not in self.seen["brian"]:
                         yield "brian has not seen it"
                 elif not self.copies[submission.number, holder]:
-                    yield f"{holder} has not read it"
+                    if holder != to and self.hold(key, to).alone:
+                        # killed before the agent's answer with its copies was on the disk, then silenced by its
+                        # reader: the agent is never asked again, and nobody was told that there is a copy
+                        self.checked["silenced before its copies were known"] += 1
+                    else:
+                        yield f"{holder} has not read it"
 
     def _read_diary(self) -> None:
         if not self._diary.exists():
