@@ -47,6 +47,7 @@ class Verbs:
             "generation": node.files.addresses.generation,
             "sessions": {name: server.sessions for name, server in node.servers.items()},
             "commands": {name: server.commands for name, server in node.servers.items()},
+            "services": {hosted.name: {"restarts": hosted.restarts} for hosted in node.services.hosted},
             "notifications": _notifications(node.agent.dispatcher),
             "store": {name: dict(counts) for name, counts in node.store.msrap.counters.items()},
             "kept": (await node.state.messages.kept())._asdict(),
