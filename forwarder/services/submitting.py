@@ -3,11 +3,13 @@
 * What is here already is taken again, and nothing is done: whoever lost our answer asks again with the same octets.
 * A refusal for good within `wait` takes the message back before it is told, so that one side alone reports it. Whatever
   comes later is reported by us (storage/returns.py), and not before the bringer has surely had his answer.
+* Who was told meanwhile that the same is here already has handed it over: then it stays, and we report.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import structlog
 import trio
@@ -40,6 +42,7 @@ class Submitting:
         self._accounts = accounts
         self._rules = rules
         self._waiting: dict[bytes, tuple[trio.Event, list[Verdict | None]]] = {}
+        self._under_way: dict[bytes, int] = {}
 
     def spool(self) -> Spool:
         return self._messages.upload()
@@ -54,6 +57,24 @@ class Submitting:
     async def submit(self, submission: Submission) -> Sequence[Outcome]:
         """bridges.Submit."""
         upload, envelope, arriving = await self._prepared(submission)
+        with self._known(submission.once):
+            return await self._submitted(submission, upload, envelope, arriving)
+
+    @contextmanager
+    def _known(self, marks: Sequence[bytes]) -> Iterator[None]:
+        """So that who comes meanwhile with the same is seen."""
+        first = [mark for mark in marks if mark not in self._under_way]
+        for mark in set(marks):
+            self._under_way[mark] = self._under_way.get(mark, 0) + 1
+        try:
+            yield
+        finally:
+            for mark in first:
+                self._under_way.pop(mark, None)
+
+    async def _submitted(
+        self, submission: Submission, upload: Upload, envelope: Envelope, arriving: Arriving
+    ) -> Sequence[Outcome]:
         try:
             keys = await self._returns.submit(upload, envelope, arriving)
         except OverQuota:
@@ -72,10 +93,13 @@ class Submitting:
         finally:
             for key in waiting:
                 self._waiting.pop(key, None)
-        return [Outcome(DUPLICATE) if key is None else await self._outcome(key, verdicts[key]) for key in keys]
+        return [
+            Outcome(DUPLICATE) if key is None else await self._outcome(key, verdicts[key], mark)
+            for key, mark in zip(keys, submission.once, strict=True)
+        ]
 
-    async def _outcome(self, key: bytes, verdict: Verdict | None) -> Outcome:
-        if verdict is None:
+    async def _outcome(self, key: bytes, verdict: Verdict | None, mark: bytes) -> Outcome:
+        if verdict is None or self._under_way[mark] > 1:
             return Outcome(DEFERRED)
         if verdict.event in REFUSALS:
             await self._returns.take_back(key)
