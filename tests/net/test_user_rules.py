@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -67,3 +68,12 @@ def test_a_mistake_voids_its_own_record_and_no_other() -> None:
     ]
     assert [str(record.to) for record in parse_user_records([*bad, good])] == ["bob@isp.example"]
     assert parse_user_records(bad) == ()
+
+
+def test_spellings_of_one_local_part_have_one_label() -> None:
+    """Composed or not, in capitals or not; and the tag is part of it."""
+    composed, apart = "j\u00fcrgen", "ju\u0308rgen"
+    assert {user_label(spelling) for spelling in (composed, apart, composed.upper(), apart.upper())} == {
+        hashlib.sha256(composed.encode()).hexdigest()[:56]
+    }
+    assert user_label("jurgen") != user_label(composed) != user_label(f"{composed}+lists")

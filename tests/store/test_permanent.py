@@ -7,9 +7,9 @@ import trio
 from trio.testing import MockClock
 
 from forwarder.model import Outcome
-from forwarder.store.machine import Life, Told
+from forwarder.store.machine import DAY, Life, Told
 
-from .test_sending import BRIAN, DAY, World
+from .test_sending import BRIAN, World
 
 
 @pytest.mark.parametrize(
