@@ -406,11 +406,6 @@ def _beside_each_other(item: Item, deeds: list[tuple[Step, Expansion]]) -> list[
     return others
 
 
-def _carried(expansion: Expansion) -> bool:
-    """Whether a carrier is asked for by name."""
-    return any(leg.carried for leg in expansion.legs)
-
-
 def _pending(debt: Debt, item: Item) -> Pending:
     brought = "" if item.peer.inner else network(item.peer.address)
     return Pending(debt.entry, debt.store, item.notification.sender, brought)

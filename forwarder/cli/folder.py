@@ -46,7 +46,7 @@ class Folder:
     def carriers(self) -> Mapping[str, Carrier]:
         """Ways to targets without an agent, by name. None where their tables are broken: `check` says so."""
         try:
-            found = doors(self.settings, {}, self.plugins.carriers).carriers
+            found = doors(self.settings, None, self.plugins.carriers).carriers
         except ConfigErrors:
             return {}
         return {spec.name: Carrier(spec.takes, spec.via(options)) for spec, options in found}

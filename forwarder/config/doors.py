@@ -37,15 +37,16 @@ class Doors:
     carriers: Sequence[tuple[CarrierSpec[Any], Options]]
 
 
-def doors(settings: Settings, services: Services, carriers: Carriers) -> Doors:
-    """Raises ConfigErrors, OSError. No services at all: somebody asks for the carriers alone."""
+def doors(settings: Settings, services: Services | None, carriers: Carriers) -> Doors:
+    """services: None = only the carriers are asked for. Raises ConfigErrors, OSError."""
     reading = _Reading(settings)
+    offered = services or {}
     found = Doors(
-        [door for door in map(reading.door, services.values()) if door],
+        [door for door in map(reading.door, offered.values()) if door],
         [pair for pair in map(reading.carrier, carriers.values()) if pair],
     )
-    for name in sorted(settings.listen.doors.keys() - services.keys()) if services else ():
-        hint = nearest(name, [*services, *Listen.model_fields])
+    for name in sorted(settings.listen.doors.keys() - offered.keys()) if services is not None else ():
+        hint = nearest(name, [*offered, *Listen.model_fields])
         reading.error(("listen", name), f"no plugin offers this service{hint}")
     if reading.errors:
         raise ConfigErrors({str(error): error for error in reading.errors}.values())

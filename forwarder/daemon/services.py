@@ -85,12 +85,10 @@ class Hosted:
     async def run(self) -> None:
         """Until it has been drained; whatever it raises starts it again."""
         wait = FIRST
-        while True:
+        while not self._draining:
             started = trio.current_time()
             try:
-                spec = self._opened.door.spec
-                self._service = spec.make(self._opened.door.options, self._ports, self._opened.listeners())
-                await self._service.run(self._ready)
+                await self._once()
                 what = "it ended by itself"
             except Exception as error:
                 what = f"{type(error).__name__}: {error}"
@@ -103,6 +101,15 @@ class Hosted:
             with trio.move_on_after(wait):
                 await self._drained.wait()
             wait = min(wait * 2, LONGEST)
+
+    async def _once(self) -> None:
+        listeners = self._opened.listeners()
+        try:
+            self._service = self._opened.door.spec.make(self._opened.door.options, self._ports, listeners)
+            await self._service.run(self._ready)
+        finally:
+            for listener in listeners:  # one that could not even be made has closed none
+                listener.socket.close()
 
     def _ready(self) -> None:
         for place in self._opened.places:

@@ -187,8 +187,20 @@ class Locator:
         if mx:
             hosts = tuple(host.to_text(True).lower() for host in mx if host != dns.name.root)
             return DomainFacts(domain, hosts, null_mx=not hosts)
-        endpoints, _ = await self._addresses(domain, 25)
-        return DomainFacts(domain, address=bool(endpoints))
+        return DomainFacts(domain, address=await self._has_address(domain))
+
+    async def _has_address(self, domain: str) -> bool:
+        """Raises NoAnswer where it may have one."""
+        silence: NoAnswer | None = None
+        for rdtype in (dns.rdatatype.A, dns.rdatatype.AAAA):
+            try:
+                if (await self._dns.ask(domain, rdtype, ADDRESS_SECONDS)).rdatas:
+                    return True
+            except NoAnswer as error:
+                silence = error
+        if silence is not None:
+            raise silence
+        return False
 
     async def _secure(self, domain: str, service: ServiceName) -> tuple[Agent, float]:
         """By TLS or not at all. That a twin is absent says nothing of the domain."""
