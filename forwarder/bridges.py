@@ -218,14 +218,18 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """The other side has it. settle: how long a report that it failed is waited for before the source is un-pinned."""
+    """The other side has it. settle: how long a report that it failed is waited for before the source is un-pinned.
+
+    text: for the trace, what had to be changed on the way.
+    """
 
     settle: timedelta = timedelta(0)
+    text: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Later:
-    """Not now: once more at that time."""
+    """Not now: once more at that time. text: why, for the log and the trace."""
 
     at: datetime
     text: str = ""
@@ -233,7 +237,7 @@ class Later:
 
 @dataclass(frozen=True, slots=True)
 class Never:
-    """A permanent no: a code of class 3. text: for the log, the trace and the report."""
+    """A permanent no: a code of class 3. text: why, for the log and the trace."""
 
     code: int = 49
     text: str = ""
@@ -242,6 +246,7 @@ class Never:
 Carried = Taken | Later | Never
 Carry = Callable[[Load], Awaitable[Mapping[Mailbox, Carried]]]
 """At least once. A target that is not in the answer is tried later, as after PeerError."""
+
 
 class Failed(NamedTuple):
     """What became of a report. known: it ended a target that had been carried and was not yet believed to have arrived.
@@ -254,7 +259,7 @@ class Failed(NamedTuple):
 
 
 CarryFailed = Callable[[int, Mailbox | None, Never], Awaitable[Failed]]
-"""A report says that what was taken has failed: the row's number, the target (None: whichever were carried)."""
+"""A report says that what was taken has failed: the row's number, and the target (None: the only one it can mean)."""
 
 
 def none(options: Options, path: Callable[[str], Path], /) -> Sequence[Objection]:

@@ -235,8 +235,8 @@ def _options(options: type[Options]) -> Mapping[str, Mapping[str, Any]]:
 
 
 def _written(value: object, field: Any) -> object:
-    """A default as an address file would write it. One that is made anew each time is not shown."""
-    if value is PydanticUndefined:
+    """A default as a file would write it. One that is made anew each time, and a table's, is not shown."""
+    if value is PydanticUndefined or isinstance(value, dict):
         return None
     if isinstance(value, timedelta):
         return format_duration(value)

@@ -302,9 +302,10 @@ class Courier:
             pass
         elif isinstance(answer, Taken):
             member.carried(now + max(answer.settle.total_seconds(), 0.0))
-            self._story.told(owed.debt, str(member.mailbox), Outcome(ACCEPTED), "carried")
+            self._story.carried(owed.debt, str(member.mailbox), answer.text)
         elif isinstance(answer, Later):
             member.tries += 1
+            self._story.carried_later(owed.debt, str(member.mailbox), answer.text)
             member.due = max(answer.at.timestamp(), now + 1)
         elif isinstance(answer, Never):
             self._never(owed, member, answer)
@@ -317,8 +318,7 @@ class Courier:
     def _never(self, owed: Owed, member: Member, answer: Never) -> None:
         code = answer.code if code_class(answer.code) == PERMANENT else REFUSED
         member.refused(code)
-        self._story.told(owed.debt, str(member.mailbox), Outcome(code, text=answer.text), "not carried")
-        self._story.not_carried(owed.debt, str(member.mailbox), answer.text)
+        self._story.not_carried(owed.debt, str(member.mailbox), Outcome(code), answer.text)
 
     async def carry_failed(self, number: int, mailbox: Mailbox | None, answer: Never) -> bool:
         """A report of what was carried and is not yet believed to have arrived (bridges.CarryFailed)."""
@@ -327,6 +327,8 @@ class Courier:
             return False
         wanted = None if mailbox is None else mailbox.folded
         failed = [m for m in owed.members if m.status is Status.CARRIED and wanted in (None, m.mailbox.folded)]
+        if wanted is None and len(failed) > 1:  # it could be any of them
+            return False
         for member in failed:
             self._never(owed, member, answer)
             self._settle(owed, member)

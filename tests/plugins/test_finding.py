@@ -130,4 +130,6 @@ def test_what_is_installed_goes_into_json_with_defaults_as_a_file_writes_them() 
         "pull_hold.keep": None,
         "dns_user_lookup.ttl": None,
         "signature.require": [],
+        "bridge.group": "",
+        **dict.fromkeys(f"bridge.{name}" for name in ("smtp_in", "smtp_out", "returns", "submission", "pop3")),
     }

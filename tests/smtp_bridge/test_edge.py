@@ -81,7 +81,7 @@ class Taker:
     async def mail(self, mail: Mail) -> Reply:
         return OK
 
-    async def rcpt(self, mail: Mail, mailbox: Mailbox) -> Reply:
+    async def rcpt(self, envelope: Envelope, mailbox: Mailbox) -> Reply:
         return Reply(550, "5.1.1", "gone since") if mailbox.localpart == "c" else OK
 
     async def data(self, envelope: Envelope) -> Sink | Reply:

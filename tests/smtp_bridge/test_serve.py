@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import secrets
 import shutil
 import smtplib
 import tracemalloc
@@ -19,14 +20,12 @@ from forwarder.testing import MemoryLog
 from forwarder_smtp_bridge.events import Mail
 from forwarder_smtp_bridge.outcomes import Reply
 from forwarder_smtp_bridge.serve import Envelope, Lmtp, Sink, Waits
-from forwarder_smtp_bridge.spool import SUFFIX, Spool, Spooled, sweep
 
 OK = Reply(250, "2.1.0", "ok")
 NO = Reply(550, "5.1.1", "no such mailbox")
 TAKEN = Reply(250, "2.1.5", "taken")
 MAX_SIZE = 30 << 20
 DOTS = b"S: x\r\n\r\n.dot\r\n..\r\n"
-NOTHING = Spooled(Path(), 0, b"")
 
 
 class House:
@@ -38,7 +37,7 @@ class House:
     def __init__(self, folder: Path, *, threads: bool = True) -> None:
         self.folder = folder
         self.threads = threads
-        self.taken: list[tuple[Envelope, Spooled]] = []
+        self.taken: list[tuple[Envelope, Path]] = []
         self.aborted = 0
         self.on_write: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint
         self.on_commit: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint
@@ -47,7 +46,7 @@ class House:
     async def mail(self, mail: Mail) -> Reply:
         return OK
 
-    async def rcpt(self, mail: Mail, mailbox: Mailbox) -> Reply:
+    async def rcpt(self, envelope: Envelope, mailbox: Mailbox) -> Reply:
         return NO if mailbox.localpart == "nobody" else OK
 
     async def data(self, envelope: Envelope) -> Sink | Reply:
@@ -56,23 +55,23 @@ class House:
 
 class Bag:
     def __init__(self, house: House, envelope: Envelope) -> None:
-        self._house, self._envelope, self._spool = house, envelope, Spool(house.folder)
+        self._house, self._envelope, self._path = house, envelope, house.folder / secrets.token_hex(8)
 
     async def write(self, octets: bytes) -> None:
         await self._house.on_write()
         if self._house.threads:
-            await self._spool.write(octets)
+            async with await trio.open_file(self._path, "ab") as file:
+                await file.write(octets)
 
     async def commit(self) -> Sequence[Reply]:
         await self._house.on_commit()
-        spooled = await self._spool.finish() if self._house.threads else NOTHING
-        self._house.taken.append((self._envelope, spooled))
+        self._house.taken.append((self._envelope, self._path))
         return self._house.replies(self._envelope)
 
     async def abort(self) -> None:
         self._house.aborted += 1
         if self._house.threads:
-            await self._spool.abort()
+            self._path.unlink(missing_ok=True)
 
 
 @pytest.fixture
@@ -151,8 +150,7 @@ async def test_smtplib_delivers(house: House) -> None:
     [(envelope, spooled)] = house.taken
     assert envelope.mail.sender == "a@x.example"
     assert envelope.recipients == (Mailbox("b", "pobox.example"),)
-    assert spooled.path.read_bytes() == DOTS
-    assert spooled.size == spooled.path.stat().st_size
+    assert spooled.read_bytes() == DOTS
     assert house.aborted == 0
 
 
@@ -166,7 +164,7 @@ async def test_swaks_delivers_pipelined(house: House) -> None:
     assert done.stdout.count(b"250 2.1.5 taken") == 2
     [(envelope, spooled)] = house.taken
     assert envelope.mail.sender == ""
-    assert b"\r\n\r\n.\r\n..x\r\n" in spooled.path.read_bytes()
+    assert b"\r\n\r\n.\r\n..x\r\n" in spooled.read_bytes()
 
 
 async def test_smtp_source_of_postfix_delivers_many_at_once(house: House) -> None:
@@ -195,7 +193,7 @@ async def test_25_mib_come_in_bounded_memory(house: House) -> None:
         await talk.until(b"250 2.1.5 taken\r\n250 2.1.5 taken\r\n")
         most = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-    assert house.taken[0][1].size == (len(block) - 992) * 400 > 25_000_000
+    assert house.taken[0][1].stat().st_size == (len(block) - 992) * 400 > 25_000_000
     assert most < 400_000
 
 
@@ -352,11 +350,3 @@ async def test_a_shutdown_in_the_midst_leaves_nothing_behind(house: House) -> No
         await talk.until(b"354 end data with CR LF . CR LF\r\n")
         await talk.send(b"x" * 100_000)
     assert (service.open, house.aborted, list(house.folder.iterdir())) == (0, 1, [])
-
-
-def test_a_sweep_takes_what_a_crash_left_and_nothing_else(tmp_path: Path) -> None:
-    trio.run(Spool(tmp_path).write, b"x" * 100_000)
-    (tmp_path / "kept").write_bytes(b"")
-    assert sorted(file.suffix for file in tmp_path.iterdir()) == ["", SUFFIX]
-    assert sweep(tmp_path) == 1
-    assert [file.name for file in tmp_path.iterdir()] == ["kept"]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from weakref import WeakValueDictionary
 
 import trio
 
 from forwarder.bridges import CarrierSpec, Carry, DomainFacts, Service, ServicePorts, ServiceSpec
 from forwarder.plugin import Ports, hookimpl
-from forwarder_smtp_bridge.carrier import Carrier, parts
+from forwarder_smtp_bridge.carrier import Carrier
 from forwarder_smtp_bridge.entrance import Entrance
 from forwarder_smtp_bridge.homecoming import Homecoming
 from forwarder_smtp_bridge.looking import Looking
@@ -26,6 +27,8 @@ CARRIER = "smtp"
 
 Listeners = Sequence[trio.SocketListener]
 
+_smarthosts: WeakValueDictionary[tuple[str, str], Smarthost] = WeakValueDictionary()
+
 
 def return_paths(options: BridgeOptions, ports: Ports) -> ReturnPaths | None:
     said = options.returns
@@ -35,37 +38,41 @@ def return_paths(options: BridgeOptions, ports: Ports) -> ReturnPaths | None:
     return ReturnPaths(said.domain, secrets, now=ports.now, days=said.days, hash_length=said.hash)
 
 
-def smarthost(options: BridgeOptions, ports: Ports) -> Smarthost | None:
+def smarthost_of(options: BridgeOptions, ports: Ports) -> Smarthost | None:
+    """One for a node, whoever asks: mail and reports share its connections."""
     if options.smtp_out is None:
         return None
-    host, port = parts(options.smtp_out.smarthost)
-    return Smarthost(host, int(port), name=ports.node, log=ports.log)
+    key = (ports.node, options.smtp_out.smarthost)
+    found = _smarthosts.get(key)
+    if found is None:
+        found = _smarthosts[key] = Smarthost(*options.smtp_out.place, name=ports.node, log=ports.log)
+    return found
 
 
-def looking(options: BridgeOptions, ports: ServicePorts) -> Looking:
-    return Looking(ports.look, return_paths(options, ports), options.returns.domain if options.returns else None)
+def looking_of(options: BridgeOptions, ports: ServicePorts) -> Looking:
+    return Looking(ports.look, return_paths(options, ports), ports.log)
 
 
-def lmtp(options: BridgeOptions, ports: ServicePorts, listeners: Listeners) -> Service:
-    paths, account = return_paths(options, ports), options.smtp_in.account
-    owner = account if isinstance(account, str) else next(iter(account.values()), "smtpgateway")
-    homecoming = Homecoming(ports, paths, owner) if paths else None
-    return _lmtp(options, ports, listeners, Entrance(options.smtp_in, ports, looking(options, ports), homecoming))
+def world_service(options: BridgeOptions, ports: ServicePorts, listeners: Listeners) -> Service:
+    paths = return_paths(options, ports)
+    homecoming = Homecoming(ports, paths, options.smtp_in.any_owner) if paths else None
+    entrance = Entrance(options.smtp_in, ports, looking_of(options, ports), homecoming)
+    return _lmtp_service(options, ports, listeners, entrance)
 
 
-def submission(options: BridgeOptions, ports: ServicePorts, listeners: Listeners) -> Service:
-    delivery = Departure(options.submission, options.smtp_in, ports, looking(options, ports))
-    return _lmtp(options, ports, listeners, delivery)
+def submission_service(options: BridgeOptions, ports: ServicePorts, listeners: Listeners) -> Service:
+    departure = Departure(options.submission, options.smtp_in, ports, looking_of(options, ports))
+    return _lmtp_service(options, ports, listeners, departure)
 
 
-def _lmtp(options: BridgeOptions, ports: ServicePorts, listeners: Listeners, delivery: Delivery) -> Service:
+def _lmtp_service(options: BridgeOptions, ports: ServicePorts, listeners: Listeners, delivery: Delivery) -> Service:
     said = options.smtp_in
     sessions = Lmtp(ports.node, delivery, ports.log, sessions=said.sessions, max_size=said.max_size)
     return Serving(listeners, sessions.serve, sessions.drain)
 
 
 def map_service(options: BridgeOptions, ports: ServicePorts, listeners: Listeners) -> Service:
-    known = looking(options, ports)
+    known = looking_of(options, ports)
     return Serving(listeners, postfix_map(known.access, known.logins, ports.log).serve)
 
 
@@ -73,8 +80,8 @@ def auth_service(options: BridgeOptions, ports: ServicePorts, listeners: Listene
     return Serving(listeners, postfix_auth(ports.verify, ports.log).serve)
 
 
-def reports(options: BridgeOptions, ports: ServicePorts, listeners: Listeners) -> Service:
-    return Reporting(ports, smarthost(options, ports))
+def reports_service(options: BridgeOptions, ports: ServicePorts, listeners: Listeners) -> Service:
+    return Reporting(ports, smarthost_of(options, ports))
 
 
 def takes(facts: DomainFacts) -> bool:
@@ -83,11 +90,11 @@ def takes(facts: DomainFacts) -> bool:
 
 
 def carry(options: BridgeOptions, ports: Ports) -> Carry:
-    paths, host = return_paths(options, ports), smarthost(options, ports)
+    paths, smarthost = return_paths(options, ports), smarthost_of(options, ports)
     assert paths is not None
-    assert host is not None
+    assert smarthost is not None
     assert options.smtp_out is not None
-    return Carrier(options.smtp_out, paths, host, ports)
+    return Carrier(options.smtp_out, paths, smarthost, ports, options.fixed_account)
 
 
 def _via(options: BridgeOptions) -> str:
@@ -104,11 +111,11 @@ def _service(name: str, make: Make, *, always: bool = False) -> ServiceSpec[Brid
 @hookimpl
 def forwarder_services() -> Sequence[ServiceSpec[BridgeOptions]]:
     return [
-        _service("lmtp", lmtp),
-        _service("submission", submission),
+        _service("lmtp", world_service),
+        _service("submission", submission_service),
         _service("postfix_map", map_service),
         _service("postfix_auth", auth_service),
-        _service("smtp_reports", reports, always=True),
+        _service("smtp_reports", reports_service, always=True),
     ]
 
 

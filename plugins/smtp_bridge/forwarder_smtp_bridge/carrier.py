@@ -8,9 +8,8 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime, timedelta
-from email.utils import format_datetime
 from pathlib import Path
 
 import trio
@@ -18,8 +17,9 @@ import trio
 from forwarder.bridges import Carried, Gone, Later, Load, Never, Taken
 from forwarder.model import Mailbox, handle
 from forwarder.plugin import Ports
-from forwarder_smtp_bridge.fates import Fate, Refused, Sent
-from forwarder_smtp_bridge.headers import HEAD, way_of
+from forwarder_smtp_bridge.fates import Deferred, Fate, Refused, Sent
+from forwarder_smtp_bridge.front import native_front
+from forwarder_smtp_bridge.headers import HEAD, Way, way_of
 from forwarder_smtp_bridge.options import SmtpOut
 from forwarder_smtp_bridge.returns import Outgoing, ReturnPaths
 from forwarder_smtp_bridge.smarthost import Smarthost
@@ -30,23 +30,24 @@ REFUSED, LOOP, EXPIRED = 49, 50, 53
 
 
 class Carrier:
-    """bridges.Carry."""
+    """bridges.Carry. account: the fixed one of submission, "" where there is none."""
 
-    def __init__(self, options: SmtpOut, paths: ReturnPaths, smarthost: Smarthost, ports: Ports) -> None:
+    def __init__(
+        self, options: SmtpOut, paths: ReturnPaths, smarthost: Smarthost, ports: Ports, account: str = ""
+    ) -> None:
         self._options = options
         self._paths = paths
         self._smarthost = smarthost
         self._ports = ports
+        self._account = account
 
     async def __call__(self, load: Load, /) -> Mapping[Mailbox, Carried]:
-        if self._ports.now() - load.since > self._options.retry:
-            return dict.fromkeys(load.to, Never(REFUSED, "given up: it could not be sent in all the time it had"))
         file = self._ports.scratch / secrets.token_hex(16)
         try:
             await self._fetch(load, file)
             return await self._send(load, file)
-        except Gone:  # withdrawn, or dealt with by somebody else: there is nothing to be carried any more
-            return dict.fromkeys(load.to, Never(EXPIRED, "its sender has withdrawn it"))
+        except Gone:  # there is nothing to be carried any more, and nobody to be told
+            return dict.fromkeys(load.to, Never(EXPIRED, "it is not there any more: withdrawn, or dealt with"))
         finally:
             with trio.CancelScope(shield=True):
                 await trio.to_thread.run_sync(lambda: file.unlink(missing_ok=True))
@@ -58,59 +59,66 @@ class Carrier:
                 await spool.write(octets)
 
     async def _send(self, load: Load, file: Path) -> Mapping[Mailbox, Carried]:
-        answers: dict[Mailbox, Carried] = {}
         async with await trio.open_file(file, "rb") as spool:
-            delivered = way_of(await spool.read(HEAD)).delivered
-        to = [mailbox for mailbox in load.to if load.returns is None or str(mailbox).lower() not in delivered]
-        answers.update(dict.fromkeys((m for m in load.to if m not in to), Never(LOOP, "it was delivered there before")))
+            way = way_of(await spool.read(HEAD))
+        native = load.returns is None
+        loops = [mailbox for mailbox in load.to if not native and way.was_at(mailbox)]
+        to = [mailbox for mailbox in load.to if mailbox not in loops]
+        answers: dict[Mailbox, Carried] = dict.fromkeys(loops, Never(LOOP, "it was delivered there before"))
         if to:
             fates = await self._smarthost.carry(
-                self._sender(load),
+                self._paths.envelope_sender(_outgoing(load, self._account)),
                 to,
                 lambda: file.open("rb"),
-                native=load.returns is None,
-                front=self._front(load) if load.returns is None else b"",
+                native=native,
+                utf8=_utf8(way, native=native),
+                front=self._front(load) if native else b"",
             )
-            answers.update({mailbox: self._carried(load, fate) for mailbox, fate in fates.items()})
+            answers |= {mailbox: self._carried(load, fate) for mailbox, fate in fates.items()}
         return answers
 
-    def _sender(self, load: Load) -> str:
-        if load.returns is None:
-            return self._paths.envelope_sender(Outgoing("native", load.number))
-        return self._paths.envelope_sender(Outgoing("smtp", load.number, load.returns, load.local))
-
     def _front(self, load: Load) -> bytes:
-        """What a gateway adds: for whom it was, and where it came from."""
         n = load.notification
-        store, account = _printable(n.store), _printable(n.sender)
-        received = (
-            f"Received: from {store} (im2000 {account})\r\n"
-            f"\tby {self._ports.node} with IM2000 id {handle(n.identifier)};\r\n"
-            f"\t{format_datetime(self._ports.now())}\r\n"
+        return native_front(
+            n.recipient,
+            store=n.store,
+            account=n.sender,
+            node=self._ports.node,
+            handle=handle(n.identifier),
+            now=self._ports.now(),
         )
-        return f"Delivered-To: {_printable(str(n.original or n.recipient))}\r\n{received}".encode()
 
     def _carried(self, load: Load, fate: Fate) -> Carried:
         match fate:
-            case Sent():
-                return Taken(self._options.settle if load.returns is None else timedelta(0))
-            case Refused(code, status, text):
-                return Never(REFUSED, f"{code} {status} {text}")
-            case _:
-                return Later(later(self._ports.now(), load.tries), f"{fate.code} {fate.status} {fate.text}")
+            case Sent(_, changed):
+                said = f"{changed} bare CR or LF replaced" if changed else ""
+                return Taken(self._options.settle if load.returns is None else timedelta(0), said)
+            case Refused():
+                return Never(REFUSED, _said(fate))
+            case Deferred():
+                now = self._ports.now()
+                if now - load.since > self._options.retry:
+                    return Never(REFUSED, f"given up: {_said(fate)}")
+                return Later(later(now, load.tries), _said(fate))
+
+
+def _outgoing(load: Load, account: str) -> Outgoing:
+    if load.returns is None:
+        return Outgoing("native", load.number)
+    submitted = bool(account) and load.notification.sender == account
+    return Outgoing("submission" if submitted else "smtp", load.number, load.returns, load.local)
+
+
+def _utf8(way: Way, *, native: bool) -> bool:
+    """Whether SMTPUTF8 is to be asked for, beside what addresses need: as on the way in; else RFC 6532 rules."""
+    return way.wide if native else way.asked_utf8
+
+
+def _said(fate: Deferred | Refused) -> str:
+    return f"{fate.code or ''} {fate.status} {fate.text}".strip()
 
 
 def later(now: datetime, tries: int) -> datetime:
     """After so many tries that failed before."""
     wait: timedelta = FIRST * (1 << min(tries, 10))
     return now + min(wait, LONGEST)
-
-
-def _printable(text: str) -> str:
-    return "".join(c if "!" <= c <= "~" and c not in "()<>;" else "?" for c in text)
-
-
-def parts(smarthost: str) -> Sequence[str]:
-    """Host and port."""
-    host, _, port = smarthost.rpartition(":")
-    return host.removeprefix("[").removesuffix("]"), port

@@ -12,20 +12,15 @@ from collections.abc import Sequence
 from forwarder.bridges import ServicePorts, Spool, Submission
 from forwarder.model import Mailbox, Outcome
 from forwarder_smtp_bridge.events import Mail
-from forwarder_smtp_bridge.handing_in import Fault, once, submitted
+from forwarder_smtp_bridge.handing_in import RCPT_OK, at_mail, line, line_of, once, submitted
 from forwarder_smtp_bridge.headers import HEAD, Way, way_of
 from forwarder_smtp_bridge.homecoming import Homecoming
 from forwarder_smtp_bridge.looking import Looking
 from forwarder_smtp_bridge.options import SmtpIn
-from forwarder_smtp_bridge.outcomes import Kind, Reply, kind_of, reply_of
+from forwarder_smtp_bridge.outcomes import Kind, Reply
 from forwarder_smtp_bridge.serve import Envelope, Sink
 
-RESERVE = 64 << 20
-"""Octets of disk beside what all sessions may bring at once."""
-OK = Reply(250, "2.1.0", "ok")
-RCPT_OK = Reply(250, "2.1.5", "ok")
 ALONE = Reply(452, "4.5.3", "send this recipient in a transaction of its own")
-GONE = Reply(421, "4.3.0", "try again later")
 
 
 class Entrance:
@@ -38,34 +33,26 @@ class Entrance:
         self.homecoming = homecoming
 
     async def mail(self, mail: Mail, /) -> Reply:
-        wanted = self.options.sessions * self.options.max_size + RESERVE
-        if self.ports.room() < wanted:
-            self.ports.log.info("limit disk room", wanted=wanted, free=self.ports.room())
-            return _reply("disk low")
-        return OK
+        return at_mail(self.options, self.ports)
 
-    async def rcpt(self, mail: Mail, mailbox: Mailbox, /) -> Reply:
+    async def rcpt(self, envelope: Envelope, mailbox: Mailbox, /) -> Reply:
         kind, text = await self.looking.known(mailbox)
-        return RCPT_OK if kind == "taken" else _reply(kind, text)
+        if kind != "taken":
+            return line(kind, text)
+        return RCPT_OK if all(self._owner(m) == self._owner(mailbox) for m in envelope.recipients[:1]) else ALONE
 
     async def data(self, envelope: Envelope, /) -> Sink | Reply:
-        kinds = {self._account(mailbox) for mailbox in envelope.recipients}
-        if len(kinds) > 1:
-            return ALONE
-        return Incoming(self, envelope, kinds.pop())
+        return Incoming(self, envelope, self._owner(envelope.recipients[0]))
 
-    def _account(self, mailbox: Mailbox) -> str:
-        """ "" = a return path."""
-        if self.looking.is_return_path(mailbox):
-            return ""
-        account = self.options.account
-        return account if isinstance(account, str) else account.get(mailbox.domain, "smtpgateway")
+    def _owner(self, mailbox: Mailbox) -> str | None:
+        """The account; None: it is a return path."""
+        return None if self.looking.is_return_path(mailbox) else self.options.owner(mailbox.domain)
 
 
 class Incoming:
-    """serve.Sink: one message. account: who will own it."""
+    """serve.Sink: one message. account: who will own it, None at return paths."""
 
-    def __init__(self, entrance: Entrance, envelope: Envelope, account: str) -> None:
+    def __init__(self, entrance: Entrance, envelope: Envelope, account: str | None) -> None:
         self._of = entrance
         self._ports = entrance.ports
         self._envelope = envelope
@@ -82,31 +69,32 @@ class Incoming:
         way = way_of(await self._spool.head(HEAD))
         if way.received > self._of.options.received:
             self._ports.log.info("loop", received=way.received, sender=self._envelope.mail.sender)
-            return await self._all("loop")
-        if not self._account and self._of.homecoming is not None:
+            return await self._all_loop()
+        if self._account is None:
+            assert self._of.homecoming is not None
             return await self._of.homecoming.take(self._envelope, self._spool)
-        looping = [str(mailbox).lower() in way.beneath for mailbox in self._envelope.recipients]
-        if any(looping):
-            return await self._without_loops(way, looping)
-        return [self._said(outcome) for outcome in await self._submitted(self._envelope.recipients)]
+        return await self._without_loops(self._account, way)
 
-    async def _without_loops(self, way: Way, looping: Sequence[bool]) -> Sequence[Reply]:
+    async def _without_loops(self, account: str, way: Way) -> Sequence[Reply]:
         """Who was delivered to before is not delivered to again; the others are."""
-        self._ports.log.info("loop", delivered=sorted(way.beneath)[:10])
-        rest = [m for m, loops in zip(self._envelope.recipients, looping, strict=True) if not loops]
+        recipients = self._envelope.recipients
+        looping = [mailbox for mailbox in recipients if way.was_at_before(mailbox)]
+        if looping:
+            self._ports.log.info("loop", delivered=[str(mailbox) for mailbox in looping[:10]])
+        rest = [mailbox for mailbox in recipients if mailbox not in looping]
         if not rest:
-            return await self._all("loop")
-        outcomes = iter(await self._submitted(rest))
-        return [_reply("loop") if loops else self._said(next(outcomes)) for loops in looping]
+            return await self._all_loop()
+        outcomes = iter(await self._submitted(account, rest))
+        return [line("loop") if mailbox in looping else line_of(next(outcomes)) for mailbox in recipients]
 
-    async def _all(self, kind: Kind) -> Sequence[Reply]:
+    async def _all_loop(self) -> Sequence[Reply]:
         await self._spool.abort()
-        return [_reply(kind)] * len(self._envelope.recipients)
+        return [line("loop")] * len(self._envelope.recipients)
 
-    async def _submitted(self, recipients: Sequence[Mailbox]) -> Sequence[Outcome | Kind]:
+    async def _submitted(self, account: str, recipients: Sequence[Mailbox]) -> Sequence[Outcome | Kind]:
         sender, options = self._envelope.mail.sender, self._of.options
         submission = Submission(
-            account=self._account,
+            account=account,
             to=tuple(recipients),
             spool=self._spool,
             returns=sender,
@@ -115,19 +103,3 @@ class Incoming:
             wait=options.answer_wait,
         )
         return await submitted(self._ports, submission)
-
-    def _said(self, outcome: Outcome | Kind) -> Reply:
-        return _reply(outcome) if isinstance(outcome, str) else reply_to(outcome)
-
-
-def reply_to(outcome: Outcome) -> Reply:
-    """The line of a recipient. What we will try again is taken; only where the mailbox is full or busy it is not."""
-    kind = kind_of(outcome.code)
-    return _reply("taken" if kind in ("broken", "moved") else kind, outcome.text if kind == "refused" else "")
-
-
-def _reply(kind: Kind, text: str = "") -> Reply:
-    reply = reply_of(kind, text)
-    if reply is None:
-        raise Fault(kind)
-    return reply

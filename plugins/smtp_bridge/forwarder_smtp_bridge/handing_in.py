@@ -1,4 +1,4 @@
-"""Handing a message in at our own store, for whoever took it from an MTA."""
+"""Handing a message in at our own store, and its line for each recipient, for whoever took it from an MTA."""
 
 from __future__ import annotations
 
@@ -8,17 +8,50 @@ from collections.abc import Mapping, Sequence
 from forwarder.bridges import ServicePorts, Submission, SubmissionRefused
 from forwarder.model import Mailbox, Outcome
 from forwarder.plugin import PeerError
-from forwarder_smtp_bridge.outcomes import Kind
+from forwarder_smtp_bridge.options import SmtpIn
+from forwarder_smtp_bridge.outcomes import Kind, Reply, kind_of, reply_of
 
+RESERVE = 64 << 20
+"""Octets of disk beside what all sessions may bring at once."""
+OK = Reply(250, "2.1.0", "ok")
+RCPT_OK = Reply(250, "2.1.5", "ok")
 REFUSALS: Mapping[str, Kind] = {"quota": "disk low", "limit": "busy", "account": "broken"}
+PERMANENT = 3
 
 
 class Fault(Exception):
     """Ours: the session ends without an answer, and the MTA comes again."""
 
 
+def line(kind: Kind, text: str = "") -> Reply:
+    """LMTP's line for a row of the table. Raises Fault where there is none."""
+    reply = reply_of(kind, text)
+    if reply is None:
+        raise Fault(kind)
+    return reply
+
+
+def line_of(outcome: Outcome | Kind) -> Reply:
+    """A recipient's line after the dot: but for a permanent no, what our store has is ours, whatever comes of it."""
+    if isinstance(outcome, str):
+        return line(outcome)
+    if outcome.code // 16 != PERMANENT:
+        return line("taken")
+    kind = kind_of(outcome.code)
+    return line(kind, outcome.text if kind == "refused" else "")
+
+
+def at_mail(options: SmtpIn, ports: ServicePorts) -> Reply:
+    """Whether there is room for one more message, whatever the other sessions bring."""
+    wanted, free = options.sessions * options.max_size + RESERVE, ports.room()
+    if free >= wanted:
+        return OK
+    ports.log.info("limit disk room", wanted=wanted, free=free)
+    return line("disk low")
+
+
 async def submitted(ports: ServicePorts, submission: Submission) -> Sequence[Outcome | Kind]:
-    """The outcomes; where nothing was taken, the row of the table for each. Raises OSError, Fault."""
+    """The outcomes; where nothing was taken, the row of the table for each. Raises OSError, PeerError, Fault."""
     try:
         return await ports.submit(submission)
     except SubmissionRefused as refused:

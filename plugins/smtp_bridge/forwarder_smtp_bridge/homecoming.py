@@ -7,14 +7,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
 from forwarder.bridges import Failed, Never, ServicePorts, Spool, Submission
 from forwarder.model import Mailbox, parse_mailbox
-from forwarder_smtp_bridge.handing_in import once, submitted
-from forwarder_smtp_bridge.outcomes import Kind, Reply, reply_of
-from forwarder_smtp_bridge.reports import LIMIT, Reported, read_report
+from forwarder_smtp_bridge.handing_in import line, line_of, once, submitted
+from forwarder_smtp_bridge.outcomes import Reply
+from forwarder_smtp_bridge.reports import LIMIT, NotAReport, Reported, read_report
 from forwarder_smtp_bridge.returns import Forward, ReturnPaths, Row
 from forwarder_smtp_bridge.serve import Envelope
 
@@ -31,30 +31,30 @@ class Homecoming:
         self._account = account
 
     async def take(self, envelope: Envelope, spool: Spool) -> Sequence[Reply]:
-        """A line for each recipient, all of them return paths. Raises OSError, PeerError."""
-        onward: list[Mailbox | None] = []
-        for mailbox in envelope.recipients:
-            onward.append(await self._onward(mailbox, spool))
-        to = list(dict.fromkeys(mailbox for mailbox in onward if mailbox is not None))
-        if not to:
-            await spool.abort()
-        elif not await self._sent_on(to, spool):
-            return [_line("broken")] * len(onward)
-        return [_line("taken")] * len(onward)
+        """A line for each recipient, all of them return paths. Raises OSError, PeerError, Fault.
+
+        What is not sent on is refused only to whom it was for: a row that has been ended is not ended again.
+        """
+        onward = [await self._onward(mailbox, spool) for mailbox in envelope.recipients]
+        lines = await self._sent_on(list(dict.fromkeys(filter(None, onward))), spool)
+        return [line("taken") if to is None else lines[to] for to in onward]
 
     async def _onward(self, mailbox: Mailbox, spool: Spool) -> Mailbox | None:
         """To whom else it goes."""
         found = self._paths.reverse(str(mailbox))
         if isinstance(found, Forward):
-            return _mailbox(found.to)
-        if not isinstance(found, Row):
-            return None
+            return _first_mailbox([found.to])
+        return await self._of_row(found.number, spool) if isinstance(found, Row) else None
+
+    async def _of_row(self, number: int, spool: Spool) -> Mailbox | None:
         report = read_report(await spool.head(LIMIT))
-        failed = [r for r in getattr(report, "recipients", ()) if r.action == "failed"]
-        self._ports.log.info("report", row=found.number, failed=[r.final for r in failed])
-        ends = [await self._ended(found.number, reported) for reported in failed]
-        senders = [end.returns for end in ends if not end.known and end.returns]
-        return _mailbox(senders[0]) if senders else None
+        if isinstance(report, NotAReport):
+            self._ports.log.info("no report at a return path", row=number, why=report.why)
+            return None
+        said = [f"{reported.action} {reported.final} {reported.status}" for reported in report.recipients[:10]]
+        self._ports.log.info("report", row=number, mta=report.mta, said=said)
+        ends = [await self._ended(number, reported) for reported in report.recipients if reported.action == "failed"]
+        return _first_mailbox(end.returns for end in ends if not end.known and end.returns)
 
     async def _ended(self, row: int, reported: Reported) -> Failed:
         """The target that a report names; under the name a later forwarder gave it, whichever there is."""
@@ -66,20 +66,20 @@ class Homecoming:
                 break
         return failed
 
-    async def _sent_on(self, to: Sequence[Mailbox], spool: Spool) -> bool:
+    async def _sent_on(self, to: Sequence[Mailbox], spool: Spool) -> dict[Mailbox, Reply]:
+        if not to:
+            await spool.abort()
+            return {}
         marks = tuple(once(spool.sha256, "", mailbox) for mailbox in to)
         submission = Submission(self._account, tuple(to), spool, "", marks, LIFETIME, redirects=True)
-        return not any(isinstance(outcome, str) for outcome in await submitted(self._ports, submission))
+        outcomes = await submitted(self._ports, submission)
+        return {mailbox: line_of(outcome) for mailbox, outcome in zip(to, outcomes, strict=True)}
 
 
-def _mailbox(text: str) -> Mailbox | None:
-    try:
-        return parse_mailbox(text)
-    except ValueError:
-        return None
-
-
-def _line(kind: Kind) -> Reply:
-    reply = reply_of(kind)
-    assert reply is not None
-    return reply
+def _first_mailbox(addresses: Iterable[str | None]) -> Mailbox | None:
+    for address in filter(None, addresses):
+        try:
+            return parse_mailbox(address)
+        except ValueError:
+            continue
+    return None

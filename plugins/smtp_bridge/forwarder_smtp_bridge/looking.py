@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from forwarder.bridges import Answer, Look
 from forwarder.model import Mailbox
-from forwarder.plugin import PeerError
+from forwarder.plugin import Log, PeerError
 from forwarder_smtp_bridge.outcomes import Kind, kind_of
 from forwarder_smtp_bridge.returns import Forged, NotOurs, ReturnPaths
 
@@ -27,15 +27,15 @@ def kind_and_text(answer: Answer) -> tuple[Kind, str]:
 class Looking:
     """Over the doors of the node. paths: our return paths, where there are any."""
 
-    def __init__(self, look: Look, paths: ReturnPaths | None, returns: str | None) -> None:
+    def __init__(self, look: Look, paths: ReturnPaths | None, log: Log) -> None:
         self._look = look
         self._paths = paths
-        self._returns = returns
+        self._log = log
 
     async def access(self, mailbox: Mailbox) -> tuple[Kind, str]:
         """Who exists. Raises what the look-up raises: then we do not know."""
-        if self.is_return_path(mailbox):
-            return self._return_path(mailbox)
+        if self._paths is not None and self._paths.ours(mailbox):
+            return self._return_path(self._paths, mailbox)
         return kind_and_text(await self._look(mailbox))
 
     async def known(self, mailbox: Mailbox) -> tuple[Kind, str]:
@@ -50,11 +50,11 @@ class Looking:
         return (await self._look(mailbox)).senders
 
     def is_return_path(self, mailbox: Mailbox) -> bool:
-        return self._returns is not None and mailbox.domain == self._returns
+        return self._paths is not None and self._paths.ours(mailbox)
 
-    def _return_path(self, mailbox: Mailbox) -> tuple[Kind, str]:
-        assert self._paths is not None
-        found = self._paths.reverse(str(mailbox))
+    def _return_path(self, paths: ReturnPaths, mailbox: Mailbox) -> tuple[Kind, str]:
+        found = paths.reverse(str(mailbox))
         if isinstance(found, Forged):
+            self._log.info("no return path of ours", address=str(mailbox), why=found.why)
             return "refused", "not a return path of ours"
         return ("unknown", "") if isinstance(found, NotOurs) else ("taken", "")

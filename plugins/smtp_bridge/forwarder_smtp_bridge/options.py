@@ -11,9 +11,11 @@ from pydantic import AfterValidator, Field
 
 from forwarder.model import parse_domain
 from forwarder.plugin import Duration, Objection, Options, Size
-from forwarder_smtp_bridge.returns import SecretsError, load_secrets
+from forwarder_smtp_bridge.returns import NEEDS, SecretsError, lacks_srs, load_secrets
 
 MIN_HASH = 4
+BY_SENDER = "sender"
+GATEWAY = "smtpgateway"
 
 
 def _endpoint(value: str) -> str:
@@ -27,7 +29,7 @@ class SmtpIn(Options):
     """[bridge.smtp_in]: the world's mail, by LMTP from the MTA in front of us."""
 
     account: str | dict[Annotated[str, AfterValidator(parse_domain)], str] = Field(
-        "smtpgateway", description="the account that owns incoming mail; a table gives each domain its own"
+        GATEWAY, description="the account that owns incoming mail; a table gives each domain its own"
     )
     max_size: Size = Field(30 << 20, description="octets of a message: Postfix's message_size_limit")
     sessions: int = Field(10, ge=1, le=1000, description="LMTP sessions at once: maxproc of the transport")
@@ -36,6 +38,15 @@ class SmtpIn(Options):
     )
     lifetime: Duration = Field(timedelta(days=365), description="of unread mail; then a report goes to the sender")
     received: int = Field(40, ge=1, description="more Received lines than this: a loop")
+
+    def owner(self, domain: str) -> str:
+        """The account that owns what is for this domain."""
+        return self.account if isinstance(self.account, str) else self.account.get(domain, GATEWAY)
+
+    @property
+    def any_owner(self) -> str:
+        """The account for what is for no domain."""
+        return self.account if isinstance(self.account, str) else next(iter(self.account.values()), GATEWAY)
 
 
 class SmtpOut(Options):
@@ -46,6 +57,11 @@ class SmtpOut(Options):
     settle: Duration = Field(
         timedelta(hours=1), description="how long a report is waited for before a native message is un-pinned"
     )
+
+    @property
+    def place(self) -> tuple[str, int]:
+        host, _, port = self.smarthost.rpartition(":")
+        return host.removeprefix("[").removesuffix("]"), int(port)
 
 
 class Returns(Options):
@@ -60,7 +76,7 @@ class Returns(Options):
 class SubmissionOptions(Options):
     """[bridge.submission]: our users' own mail, after the MTA has checked their login."""
 
-    account: str = Field("sender", description='"sender": who owns or reads the envelope sender; or one fixed account')
+    account: str = Field(BY_SENDER, description='"sender": who owns or reads the envelope sender; or one fixed account')
 
 
 class BridgeOptions(Options):
@@ -73,6 +89,11 @@ class BridgeOptions(Options):
     submission: SubmissionOptions = Field(default_factory=lambda: SubmissionOptions.model_validate({}))
     pop3: dict[str, Any] = Field({}, description="the POP3 door's table")
 
+    @property
+    def fixed_account(self) -> str:
+        """The one account that owns all submissions; "": each has its sender's."""
+        return "" if self.submission.account == BY_SENDER else self.submission.account
+
 
 def objections(options: BridgeOptions, path: Callable[[str], Path]) -> Sequence[Objection]:
     """What cannot work: mail that nobody could report on, secrets that cannot be read."""
@@ -81,6 +102,8 @@ def objections(options: BridgeOptions, path: Callable[[str], Path]) -> Sequence[
         text = "needs [bridge.returns]: without a return path no report would find its way back"
         found.append(Objection("smtp_out", text))
     if options.returns is not None:
+        if lacks_srs():
+            found.append(Objection("returns", NEEDS))
         try:
             load_secrets(path(options.returns.secret_file))
         except SecretsError as error:

@@ -5,32 +5,33 @@ The node keeps what is due; it is done when the smarthost has the report, or wil
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import timedelta
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
 
 import trio
 
 from forwarder.bridges import Failure, ServicePorts
 from forwarder.model import Mailbox, parse_mailbox
 from forwarder_smtp_bridge.carrier import later
-from forwarder_smtp_bridge.fates import Deferred, Refused, Sent
+from forwarder_smtp_bridge.fates import Deferred, Refused
 from forwarder_smtp_bridge.reports import Reported, write_report
 from forwarder_smtp_bridge.smarthost import Smarthost
 
 GIVE_UP = timedelta(days=5)
 ALL_AT_ONCE = 20
+DONE = 10.0
 STATUS = {48: "5.1.1", 50: "5.4.6", 52: "5.4.6", 53: "5.4.7"}
-WHAT = {Sent: "failure reported", Refused: "report refused", Deferred: "report given up"}
-SAID = {53: "nobody has read it in all the time it had"}
+UNREAD = {53: "nobody has read it in all the time it had"}
 
 
 class Reporting:
-    """bridges.Service: it listens nowhere."""
+    """bridges.Service: it listens nowhere. smarthost None: nobody can be told, which is logged."""
 
     def __init__(self, ports: ServicePorts, smarthost: Smarthost | None) -> None:
         self._ports = ports
         self._smarthost = smarthost
-        self._tries: dict[int, tuple[int, float]] = {}
+        self._put_off: dict[int, tuple[int, datetime]] = {}
+        """Of reports that the smarthost would not take yet: tries, and the time of the next."""
         self._scope = trio.CancelScope()
 
     def drain(self) -> None:
@@ -39,46 +40,75 @@ class Reporting:
 
     async def run(self, ready: Callable[[], None], /) -> None:
         ready()
-        with self._scope:
-            while True:
-                now = self._ports.now().timestamp()
-                due = [f for f in await self._ports.failures.due() if self._tries.get(f.number, (0, 0.0))[1] <= now]
-                async with trio.open_nursery() as nursery:
-                    for failure in due[:ALL_AT_ONCE]:
-                        nursery.start_soon(self._report, failure)
-                if not due:
-                    await self._ports.failures.wait()
+        try:
+            with self._scope:
+                while True:
+                    await self._a_round()
+        finally:
+            if self._smarthost is not None:
+                self._smarthost.close()
+
+    async def _a_round(self) -> None:
+        """Reports what can be reported, or waits until there may be something."""
+        due = await self._due()
+        async with trio.open_nursery() as nursery:
+            for failure in due:
+                nursery.start_soon(self._report, failure)
+        if not due:
+            with trio.move_on_after(self._until_next()):
+                await self._ports.failures.wait()
+
+    async def _due(self) -> Sequence[Failure]:
+        """What was put off stands first at the node: more are asked for, or it would hide what is new."""
+        found = await self._ports.failures.due(len(self._put_off) + ALL_AT_ONCE)
+        now = self._ports.now()
+        return [f for f in found if f.number not in self._put_off or self._put_off[f.number][1] <= now][:ALL_AT_ONCE]
+
+    def _until_next(self) -> float:
+        if not self._put_off:
+            return float("inf")
+        first = min(when for _, when in self._put_off.values())
+        return max((first - self._ports.now()).total_seconds(), 0.0)
 
     async def _report(self, failure: Failure) -> None:
         to = _mailbox(failure.returns)
-        if to is None or self._smarthost is None:
-            why = "no smarthost" if to else "no address to report to"
-            self._ports.log.info("failure not reported", recipient=str(failure.recipient), code=failure.code, why=why)
-            await self._ports.failures.done(failure.number)
-            return
-        report = _written(failure, self._ports)
+        if to is None:
+            await self._done(failure, "failure not reported", "no address to report to")
+        elif self._smarthost is None:
+            await self._done(failure, "failure not reported", "no [bridge.smtp_out]")
+        else:
+            await self._send(failure, to, self._smarthost)
+
+    async def _send(self, failure: Failure, to: Mailbox, smarthost: Smarthost) -> None:
         file = self._ports.scratch / f"report-{failure.number}"
-        await trio.Path(file).write_bytes(report)
-        fates = await self._smarthost.carry("", [to], lambda: file.open("rb"), native=True)
-        await trio.Path(file).unlink(missing_ok=True)
+        try:
+            await trio.Path(file).write_bytes(_written(failure, self._ports.node))
+            fates = await smarthost.carry("", [to], lambda: file.open("rb"), native=True)
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.Path(file).unlink(missing_ok=True)
         fate = fates[to]
         if isinstance(fate, Deferred) and self._ports.now() - failure.at < GIVE_UP:
-            tries = self._tries.get(failure.number, (0, 0.0))[0]
-            self._tries[failure.number] = (tries + 1, later(self._ports.now(), tries).timestamp())
-            return
-        self._tries.pop(failure.number, None)
-        what = (
-            "report refused" if isinstance(fate, Refused) else "given up" if isinstance(fate, Deferred) else "reported"
-        )
-        self._ports.log.info(what, recipient=str(failure.recipient), code=failure.code)
-        await self._ports.failures.done(failure.number)
+            tries = self._put_off.get(failure.number, (0, None))[0]
+            self._put_off[failure.number] = (tries + 1, later(self._ports.now(), tries))
+            self._ports.log.info("report put off", recipient=str(failure.recipient), why=f"{fate.code} {fate.text}")
+        elif isinstance(fate, Deferred | Refused):
+            await self._done(failure, "failure not reported", f"{fate.code} {fate.status} {fate.text}")
+        else:
+            await self._done(failure, "failure reported", "")
+
+    async def _done(self, failure: Failure, what: str, why: str) -> None:
+        self._put_off.pop(failure.number, None)
+        self._ports.log.info(what, recipient=str(failure.recipient), code=failure.code, why=why)
+        with trio.move_on_after(DONE, shield=True):  # a drain does not have it reported twice
+            await self._ports.failures.done(failure.number)
 
 
-def _written(failure: Failure, ports: ServicePorts) -> bytes:
-    said = SAID.get(failure.code, failure.text) or "refused"
+def _written(failure: Failure, node: str) -> bytes:
+    said = UNREAD.get(failure.code, failure.text) or "refused"
     reported = Reported(str(failure.recipient), "failed", STATUS.get(failure.code, "5.7.1"), f"x-im2000; {said}")
     name = f"{failure.number}.{int(failure.at.timestamp())}"
-    return write_report(failure.returns, [reported], failure.head, mta=ports.node, name=name, now=failure.at)
+    return write_report(failure.returns, [reported], failure.head, mta=node, name=name, now=failure.at)
 
 
 def _mailbox(text: str) -> Mailbox | None:

@@ -18,9 +18,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Literal, NamedTuple
-
-import srslib
+from types import ModuleType
+from typing import Any, Literal, NamedTuple
 
 from forwarder.model import Mailbox
 
@@ -32,11 +31,27 @@ ROWS = 1 << 40
 _DAYS = 1 << 10
 _TAG_BITS = 50
 _LABEL = b"forwarder b= path 1\0"
+NEEDS = 'needs srslib, which is not installed: pip install "forwarder[smtp]"'
 
 _SRS = re.compile(r"SRS[01][-+=]", re.IGNORECASE)
 _HASH = re.compile(r"SRS[01][-+=]([^=]*)=", re.IGNORECASE)
 _ROW = re.compile(r"b=([a-z2-7]{20})\Z", re.IGNORECASE)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+def _srslib() -> ModuleType:
+    """An extra, so the plugin loads without it. Raises ImportError."""
+    import srslib
+
+    return srslib  # type: ignore[no-any-return]
+
+
+def lacks_srs() -> bool:
+    try:
+        _srslib()
+    except ImportError:
+        return True
+    return False
 
 
 class SecretsError(Exception):
@@ -121,7 +136,8 @@ class ReturnPaths:
         self._now = now
         self._days = days
         self._hash_length = hash_length
-        self._srs = srslib.SRS(secrets[0], list(secrets[1:]), validity_days=days, hash_length=hash_length)
+        self._srslib: Any = _srslib()
+        self._srs = self._srslib.SRS(secrets[0], list(secrets[1:]), validity_days=days, hash_length=hash_length)
         self._srs._time_fn = lambda: now().timestamp()  # its only way to a clock of one's own
 
     def envelope_sender(self, message: Outgoing) -> str:
@@ -149,7 +165,7 @@ class ReturnPaths:
         """An address that SRS cannot hold ("=" in a domain, an SRS0 that is none) would be a report lost later."""
         try:
             back: str = self._srs.reverse(made)
-        except (srslib.Error, ValueError):
+        except (self._srslib.Error, ValueError):
             return False
         if _SRS.match(local):
             return bool(_SRS.match(back))
@@ -162,6 +178,10 @@ class ReturnPaths:
         named = row * _DAYS + self._today()
         octets = (named << (_TAG_BITS + 4) | self._tag(self._secrets[0], named) << 4).to_bytes(13, "big")
         return f"b={base64.b32encode(octets).decode()[:20].lower()}@{self._domain}"
+
+    def ours(self, mailbox: Mailbox) -> bool:
+        """Whether it is in our domain, return path or not."""
+        return mailbox.domain.lower() == self._domain
 
     def reverse(self, address: str) -> Forward | Row | Forged | NotOurs:
         """What a recipient address of the world means. Never raises, whatever the text."""
@@ -178,9 +198,9 @@ class ReturnPaths:
             return Forged("hash cut short")
         try:
             return Forward(_written(self._srs.reverse(f"{local}@{self._domain}")))
-        except srslib.InvalidTimestampError:
+        except self._srslib.InvalidTimestampError:
             return Forged("expired")
-        except (srslib.Error, ValueError):
+        except (self._srslib.Error, ValueError):
             return Forged("wrong hash")
 
     def _row(self, name: str) -> Row | Forged:

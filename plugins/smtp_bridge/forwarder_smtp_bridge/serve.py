@@ -72,8 +72,8 @@ class Delivery(Protocol):
         """Whether a transaction may begin."""
         ...
 
-    async def rcpt(self, mail: Mail, mailbox: Mailbox, /) -> Reply:
-        """Whether this recipient is taken."""
+    async def rcpt(self, envelope: Envelope, mailbox: Mailbox, /) -> Reply:
+        """Whether this recipient is taken beside those of the envelope."""
         ...
 
     async def data(self, envelope: Envelope, /) -> Sink | Reply:
@@ -224,15 +224,17 @@ class _Talk:
             case Mail():
                 with trio.fail_after(self.waits.decide):
                     reply = await delivery.mail(event)
-                self._mail = event
+                self._mail, self._recipients = event, ()
                 session.reply(reply)
             case Rcpt(mailbox):
                 assert self._mail is not None
                 with trio.fail_after(self.waits.decide):
-                    reply = await delivery.rcpt(self._mail, mailbox)
+                    reply = await delivery.rcpt(Envelope(self._mail, self._recipients), mailbox)
+                if reply.good:
+                    self._recipients = (*self._recipients, mailbox)
                 session.reply(reply)
-            case DataBegins(recipients):
-                await self._begin(recipients)
+            case DataBegins():
+                await self._begin()
             case Piece(octets):
                 await self._write(octets)
             case DataEnds():
@@ -245,14 +247,14 @@ class _Talk:
             case Ended(why) if why != QUIT:
                 self.lmtp.log.info("lmtp session ended", why=why)
 
-    async def _begin(self, recipients: tuple[Mailbox, ...]) -> None:
+    async def _begin(self) -> None:
         assert self._mail is not None
         with trio.fail_after(self.waits.decide):
-            answer = await self.lmtp.delivery.data(Envelope(self._mail, recipients))
+            answer = await self.lmtp.delivery.data(Envelope(self._mail, self._recipients))
         if isinstance(answer, Reply):
             self.session.reply(answer)
             return
-        self._sink, self._recipients, self._began = answer, recipients, trio.current_time()
+        self._sink, self._began = answer, trio.current_time()
         self.session.reply(GO_AHEAD)
 
     async def _write(self, octets: bytes) -> None:

@@ -10,17 +10,14 @@ from collections.abc import Sequence
 from forwarder.bridges import ServicePorts, Submission
 from forwarder.model import Mailbox, parse_mailbox
 from forwarder.plugin import PeerError
-from forwarder_smtp_bridge.entrance import RCPT_OK, reply_to
 from forwarder_smtp_bridge.events import Mail
-from forwarder_smtp_bridge.handing_in import once, submitted
+from forwarder_smtp_bridge.handing_in import RCPT_OK, at_mail, line, line_of, once, submitted
 from forwarder_smtp_bridge.headers import HEAD, way_of
 from forwarder_smtp_bridge.looking import Looking, kind_and_text
-from forwarder_smtp_bridge.options import SmtpIn, SubmissionOptions
-from forwarder_smtp_bridge.outcomes import TABLE, Kind, Reply, reply_of
+from forwarder_smtp_bridge.options import BY_SENDER, SmtpIn, SubmissionOptions
+from forwarder_smtp_bridge.outcomes import Reply
 from forwarder_smtp_bridge.serve import Envelope, Sink
 
-BY_SENDER = "sender"
-OK = Reply(250, "2.1.0", "ok")
 NOBODY = Reply(550, "5.7.1", "no account of ours may send as this sender")
 
 
@@ -34,38 +31,33 @@ class Departure:
         self._looking = looking
 
     async def mail(self, mail: Mail, /) -> Reply:
-        try:
-            return OK if await self.account(mail.sender) else NOBODY
-        except PeerError:
-            return line("broken")
+        account = await self._owner(mail.sender)
+        return at_mail(self.smtp_in, self.ports) if isinstance(account, str) else account
 
-    async def account(self, sender: str) -> str | None:
-        """Who owns what this sender sends. Raises PeerError: we do not know."""
-        if self._account != BY_SENDER:
-            return self._account
-        try:
-            senders = await self._looking.logins(parse_mailbox(sender))
-        except ValueError:
-            return None
-        return senders[0] if senders else None
-
-    async def rcpt(self, mail: Mail, mailbox: Mailbox, /) -> Reply:
+    async def rcpt(self, envelope: Envelope, mailbox: Mailbox, /) -> Reply:
         """Whoever is hosted here is looked up; all others are the world's."""
         try:
             answer = await self.ports.look(mailbox)
         except PeerError:
             return line("broken")
-        if not answer.ours:
-            return RCPT_OK
         kind, text = kind_and_text(answer)
-        return RCPT_OK if kind in ("taken", "moved", "moved to") else line(kind, text)
+        return RCPT_OK if not answer.ours or kind in ("taken", "moved", "moved to") else line(kind, text)
 
     async def data(self, envelope: Envelope, /) -> Sink | Reply:
+        account = await self._owner(envelope.mail.sender)
+        return Departing(self, envelope, account) if isinstance(account, str) else account
+
+    async def _owner(self, sender: str) -> str | Reply:
+        """The account that owns what this sender sends; or what the sender is told."""
+        if self._account != BY_SENDER:
+            return self._account
         try:
-            account = await self.account(envelope.mail.sender)
+            senders = await self._looking.logins(parse_mailbox(sender))
+        except ValueError:
+            return NOBODY
         except PeerError:
             return line("broken")
-        return NOBODY if account is None else Departing(self, envelope, account)
+        return senders[0] if senders else NOBODY
 
 
 class Departing:
@@ -84,22 +76,18 @@ class Departing:
         await self._spool.abort()
 
     async def commit(self) -> Sequence[Reply]:
-        recipients, sender = self._envelope.recipients, self._envelope.mail.sender
-        if way_of(await self._spool.head(HEAD)).received > self._of.smtp_in.received:
+        recipients, sender, options = self._envelope.recipients, self._envelope.mail.sender, self._of.smtp_in
+        if way_of(await self._spool.head(HEAD)).received > options.received:
             await self._spool.abort()
             return [line("loop")] * len(recipients)
-        marks = tuple(once(self._spool.sha256, sender, mailbox) for mailbox in recipients)
-        options = self._of.smtp_in
         submission = Submission(
-            *(self._account, recipients, self._spool, sender, marks, options.lifetime, options.answer_wait),
+            account=self._account,
+            to=recipients,
+            spool=self._spool,
+            returns=sender,
+            once=tuple(once(self._spool.sha256, sender, mailbox) for mailbox in recipients),
+            lifetime=options.lifetime,
+            wait=options.answer_wait,
             redirects=True,
         )
-        found = await submitted(self._of.ports, submission)
-        return [line(outcome) if isinstance(outcome, str) else reply_to(outcome) for outcome in found]
-
-
-def line(kind: Kind, text: str = "") -> Reply:
-    """A row of the table that has an answer."""
-    reply = reply_of(kind, text) or TABLE["broken"].reply
-    assert reply is not None
-    return reply
+        return [line_of(outcome) for outcome in await submitted(self._of.ports, submission)]
