@@ -13,10 +13,9 @@ import socket
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, redirect_stdout
-from io import StringIO
+from io import BufferedRWPair, StringIO
 from pathlib import Path
 from poplib import POP3
-from typing import BinaryIO
 
 import pytest
 import trustme
@@ -30,8 +29,12 @@ from ..program.ports import free_port  # noqa: TID252
 from ..smtp_bridge.private_postfix import POSTFIX, postfix  # noqa: TID252
 from .far_side import FarSide
 
-SETTINGS = {"listen.pop3": '["127.0.0.1:0"]', "bridge.smtp_in.answer_wait": '"1s"'}
-WORLD = "127.0.0.1:{port} inet n - n - - smtpd -o mynetworks= -o local_header_rewrite_clients="
+SETTINGS = {"listen.pop3": '["127.0.0.1:0"]', "bridge.smtp_in.answer_wait": '"1s"', "bridge.smtp_out.settle": '"5s"'}
+WORLD = """
+127.0.0.1:{port} inet n - n - - smtpd -o mynetworks= -o local_header_rewrite_clients=
+tlsmgr unix - - n 1000? 1 tlsmgr
+flush unix n - n 1000? 0 flush
+"""
 MAIN = """
 smtp_tls_security_level = none
 smtpd_tls_security_level = may
@@ -66,7 +69,7 @@ class Edge:
         return [(code, text.decode()) for code, text in answers]
 
     @contextmanager
-    def line(self, port: int | None = None) -> Iterator[BinaryIO]:
+    def line(self, port: int | None = None) -> Iterator[BufferedRWPair]:
         """A session by hand, greeting read."""
         with socket.create_connection(("127.0.0.1", port or self.port), 60) as plain, plain.makefile("rwb") as peer:
             assert peer.readline().startswith(b"220")
@@ -113,6 +116,33 @@ class Edge:
         count, _ = client.stat()
         client.quit()
         return count
+
+    def retrieves(self, user: str, count: int = 1) -> list[bytes]:
+        """All that waits for him, octet by octet, and removed; waits until there are so many."""
+        eventually(lambda: self.waiting(user) >= count)
+        with (
+            socket.create_connection(("127.0.0.1", self.node.port("pop3")), 30) as plain,
+            plain.makefile("rwb") as peer,
+        ):
+
+            def say(words: str) -> list[bytes]:
+                peer.write(f"{words}\r\n".encode())
+                peer.flush()
+                answer = peer.readline()
+                assert answer.startswith(b"+OK"), answer
+                return answer.split()
+
+            peer.readline()
+            say(f"USER {user}")
+            say(f"PASS {PASSWORD}")
+            found: list[bytes] = []
+            for number in range(1, int(say("STAT")[1]) + 1):
+                say(f"RETR {number}")
+                lines = iter(peer.readline, b".\r\n")
+                found.append(b"".join(line.removeprefix(b".") for line in lines))
+                say(f"DELE {number}")
+            say("QUIT")
+        return found
 
     def world(self, *domains: str) -> None:
         """Domains of today: mail goes to an MX."""

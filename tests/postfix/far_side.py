@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import socket
 import threading
-from typing import BinaryIO, NamedTuple
+from io import BufferedRWPair
+from typing import NamedTuple
 
 PATIENCE = 30.0
 HELLO = b"250-far.example\r\n250-SIZE 99000000\r\n250-8BITMIME\r\n250 SMTPUTF8\r\n"
@@ -66,7 +67,7 @@ class FarSide:
         except (OSError, ValueError):
             return
 
-    def _converse(self, peer: BinaryIO) -> None:
+    def _converse(self, peer: BufferedRWPair) -> None:
         def say(reply: bytes) -> None:
             peer.write(reply + b"\r\n")
             peer.flush()

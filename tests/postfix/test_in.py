@@ -1,8 +1,10 @@
-"""Outside mail through Postfix: to a person, a role, a group; who does not exist is refused at RCPT, and nobody else is."""
+"""Outside mail through Postfix: to a person, a role, a group; whoever does not exist is refused at RCPT."""
 
 from __future__ import annotations
 
+import shutil
 import smtplib
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -111,3 +113,14 @@ def test_a_mail_that_is_too_big_is_refused_by_postfix(edge: Edge) -> None:
 def test_odd_addresses_harm_nobody(edge: Edge, recipient: str) -> None:
     [(code, _)] = edge.asks(f"{recipient}@pobox.example")
     assert code in (501, 504, 550, 553, 554)
+
+
+@pytest.mark.skipif(shutil.which("swaks") is None, reason="swaks IS NOT INSTALLED: apt-get install swaks")
+def test_another_mta_may_stand_there_and_speak_lmtp(edge: Edge, tmp_path: Path) -> None:
+    words = ["swaks", "--protocol", "LMTP", "--socket", str(edge.folder / "queue" / "forwarder" / "lmtp")]
+    words += ["--from", "ann@x.example", "--to", "brian@pobox.example,freda@pobox.example", "--body", "by swaks"]
+    ended = subprocess.run(words, capture_output=True, timeout=60, check=False)
+    assert ended.returncode == 0, (ended.stdout, ended.stderr)
+    for person in ("brian", "freda"):
+        [read] = edge.reads(person, tmp_path / person)
+        assert b"by swaks" in read
