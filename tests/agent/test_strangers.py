@@ -11,6 +11,7 @@ from forwarder.agent.screens import Guarded
 from forwarder.model import (
     Outcome,
     Peer,
+    handle,
 )
 from forwarder.plugin import Ask, Case, Pass, Verdict
 from forwarder.ports import NoService
@@ -190,4 +191,16 @@ async def test_a_forger_shuts_out_nobody_else(nursery: trio.Nursery) -> None:
     forger = Peer("198.51.100.7", 1000, features=TODAY.features)
     codes = [await world.code(notification("vera@pobox.example", key), peer=forger) for key in range(20)]
     assert codes[-1] == 35
+    for key in range(50, 62):  # a busy store: half of its own bucket is used
+        assert await world.code(notification("vera@pobox.example", key, sender=f"u{key}")) == 0
     assert await world.code(notification("vera@pobox.example", 99)) == 0
+
+
+async def test_the_trace_has_a_handle_of_the_key_and_not_the_key(world: World) -> None:
+    people(world)
+    await world.code(notification("u0@pobox.example", 0xA1B2C3D4E5F60718293A4B5C6D7E8F90))
+    await settled()
+    [line] = world.disk.lines
+    key = notification("u0@pobox.example", 0xA1B2C3D4E5F60718293A4B5C6D7E8F90).identifier
+    assert handle(key) in line
+    assert key.hex() not in line

@@ -119,3 +119,11 @@ async def test_an_address_proves_no_name_where_tls_is_required(nameserver: Calla
 )
 def test_a_password_may_go_in_clear_to_loopback_and_where_it_is_allowed(address: str, may: bool) -> None:
     assert may_log_in(address, [ipaddress.ip_network("192.0.2.0/24")]) is may
+
+
+def test_what_requires_tls_is_never_tried_in_clear() -> None:
+    """The stricter word rules, whatever is said of all."""
+    policy = TlsPolicy(require=frozenset({"bank.example"}), fall_back=frozenset({"*"}))
+    assert policy.falls_back("isp.example")
+    assert not policy.falls_back("bank.example")
+    assert not policy.falls_back("mx.bank.example")

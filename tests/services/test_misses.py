@@ -54,3 +54,13 @@ async def test_a_minute_later_the_first_look_is_free_again(autojump_clock: MockC
     assert await waited(misses, GUESSER) == 0.0
     misses.count(GUESSER)
     assert await waited(misses, GUESSER) == 0.0
+
+
+async def test_each_minute_has_its_own_twenty_and_no_more(autojump_clock: MockClock) -> None:
+    misses = Misses()
+    for _ in range(3):
+        for _ in range(25):
+            misses.count(GUESSER)
+        assert await waited(misses, GUESSER) == 16.0
+        await trio.sleep(61)
+        assert await waited(misses, GUESSER) == 0.0
