@@ -373,7 +373,7 @@ def _services(
             submitting=submitting,
             room=partial(_room, settings.state),
             returns=returns,
-            carry_failed=carry_failed(agent.courier, state.ledger, returns),
+            carry_failed=carry_failed(agent.courier, state.ledger, _sender(files, returns)),
             tls=certificates.context if certificates else None,
             clear_login=lambda address: clear_login(Peer(address)),
         )

@@ -6,13 +6,14 @@ import ssl
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+from forwarder.agent.carriage import Sender
 from forwarder.agent.courier import Courier
 from forwarder.agent.decide import Decider
 from forwarder.agent.explain import Explained, Explainer
 from forwarder.agent.routes import Routes
 from forwarder.bridges import Answer, CarryFailed, Failed, Look, Never, ServicePorts, Verify
 from forwarder.model import Mailbox, Notification, Outcome, Route, ServiceLocation
-from forwarder.plugin import Defer, PeerError, Ports, Refuse, Tell
+from forwarder.plugin import Defer, PeerError, Ports, Refuse, Step, Tell
 from forwarder.ports import Accounts, Broken, Clock, Ledger, NotOurs
 from forwarder.services.reading import Readings
 from forwarder.services.submitting import Submitting
@@ -44,11 +45,17 @@ def look(routes: Routes, decider: Decider, clock: Clock) -> Look:
 
 def _answer(route: Route, today: Explained, of_2004: Explained) -> Answer:
     senders = tuple(dict.fromkeys((*([route.owner] if route.owner else ()), *route.readers)))
-    told = _step(today, Tell)
+    told = _only(today)
     if isinstance(told, Tell) and route.fallback is None:
         return Answer(REDIRECTED, "has moved", told.to if _tells_smtp(route) else (), senders)
     outcome = _outcome(of_2004)
     return Answer(outcome.code, outcome.text or TEXTS.get(outcome.code, ""), (), senders)
+
+
+def _only(explained: Explained) -> Step | None:
+    """What is done, if it is one thing: a Tell beside another step is a copy's address, and the mail is taken."""
+    steps = explained.decision.plan.steps if explained.decision else ()
+    return steps[0] if len(steps) == 1 else None
 
 
 def _step(explained: Explained, kind: type) -> object:
@@ -80,12 +87,11 @@ def verify(accounts: Accounts) -> Verify:
     return verify
 
 
-def carry_failed(courier: Courier, ledger: Ledger, returns: Returns) -> CarryFailed:
+def carry_failed(courier: Courier, ledger: Ledger, sender: Sender) -> CarryFailed:
     async def carry_failed(number: int, mailbox: Mailbox | None, answer: Never) -> Failed:
         known = await courier.carry_failed(number, mailbox, answer)
         debt = await ledger.debt(number)
-        sender = None if debt is None else await returns.sender(decode_notification(debt.octets).identifier)
-        return Failed(known, sender)
+        return Failed(known, None if debt is None else await sender(decode_notification(debt.octets)))
 
     return carry_failed
 

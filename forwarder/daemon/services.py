@@ -87,29 +87,31 @@ class Hosted:
         wait = FIRST
         while not self._draining:
             started = trio.current_time()
-            try:
-                await self._once()
-                what = "it ended by itself"
-            except Exception as error:
-                what = f"{type(error).__name__}: {error}"
-                log.error("service failed", service=self.name, error=what, exc_info=error)
-            if self._draining:
-                break
-            self.restarts += 1
+            why = await self._live()
             wait = FIRST if trio.current_time() - started > STEADY else wait
-            log.info("service starts again", service=self.name, why=what, seconds=wait)
-            with trio.move_on_after(wait):
-                await self._drained.wait()
+            await self._pause(wait, why)
             wait = min(wait * 2, LONGEST)
 
-    async def _once(self) -> None:
+    async def _live(self) -> str:
+        """One life of it; why it ended."""
         listeners = self._opened.listeners()
         try:
             self._service = self._opened.door.spec.make(self._opened.door.options, self._ports, listeners)
             await self._service.run(self._ready)
+        except Exception as error:
+            log.error("service failed", service=self.name, error=f"{type(error).__name__}: {error}", exc_info=error)
+            return f"{type(error).__name__}: {error}"
         finally:
             for listener in listeners:  # one that could not even be made has closed none
                 listener.socket.close()
+        return "it ended by itself"
+
+    async def _pause(self, seconds: float, why: str) -> None:
+        if not self._draining:
+            self.restarts += 1
+            log.info("service starts again", service=self.name, why=why, seconds=seconds)
+            with trio.move_on_after(seconds):
+                await self._drained.wait()
 
     def _ready(self) -> None:
         for place in self._opened.places:
