@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import secrets
 import socket
 from collections.abc import Mapping
 from typing import NamedTuple
 
 USUAL = {"rnasp": 7101, "msrap": 7102, "rnaqp": 7103, "msoap": 7104, "dns": 7153}
 LOOPBACK = "127.0.0.1"
+LOWEST, HANDED_OUT = 10_240, 32_768
+"""Linux hands out ports from the second on to whoever connects; other systems from higher ones."""
 
 
 class Place(NamedTuple):
@@ -34,6 +37,15 @@ def place(number: int, *, usual: bool, taken: set[tuple[str, int]]) -> Place:
         taken.add((address, found))
         ports[service] = found
     return Place(address, ports)
+
+
+def quiet_port(taken: set[int]) -> int:
+    """A free port of LOOPBACK that no system hands out by itself. What is given is added to `taken`. Raises OSError."""
+    while True:
+        port = LOWEST + secrets.randbelow(HANDED_OUT - LOWEST)
+        if port not in taken and _free(LOOPBACK, port):
+            taken.add(port)
+            return port
 
 
 def _free(address: str, port: int) -> int:

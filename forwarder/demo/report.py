@@ -78,12 +78,20 @@ def _verdict(console: Console, mail: Mail, seconds: float) -> bool:
     return not wrong
 
 
-def print_try_next(console: Console, folder: str, *, keep: bool) -> None:
+def print_try_next(
+    console: Console,
+    folder: str,
+    *,
+    keep: bool,
+    verb: str = "demo",
+    exports: str = "XDG_DATA_HOME=$PWD",
+    lines: Sequence[str] = TRY,
+) -> None:
     typed, path = _program()
-    heading(console, "Try next" if keep else f"Try next ({typed} demo --keep leaves this world running for it)")
+    heading(console, "Try next" if keep else f"Try next ({typed} {verb} --keep leaves this world running for it)")
     if keep:
-        print(f"  cd {folder}; export XDG_DATA_HOME=$PWD{path}")
-    for line in TRY:
+        print(f"  cd {folder}; export {exports}{path}")
+    for line in lines:
         print(f"  {line}")
     if keep:
         print("\nThe world runs until Ctrl-C.", flush=True)

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shlex
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ from forwarder.cli.errors import No
 
 PROGRAM = (sys.executable, "-P", "-m", "forwarder")
 COLUMNS = 92
-TOGETHER_SECONDS = 30.0
+TOGETHER_SECONDS = COMMAND_SECONDS = 30.0
 POLL = 0.02
 """Seconds between two looks at something awaited."""
 
@@ -35,12 +37,19 @@ class Shell:
         self._say = say
         self._watched: set[str] = set()
 
-    def run(self, *words: str, stdin: str | None = None, show: bool = False) -> str:
-        """One verb; what it printed. stdin: a file. show: its output is printed too. Raises No where it fails."""
-        self._prompt(*_typed(words), *([f"< {stdin}"] if stdin else []))
+    def run(self, *words: str, stdin: str | None = None, onto: str | None = None, show: bool = False) -> str:
+        """One verb; what it printed. stdin: a file; onto: a file its output is put behind; show: it is printed too.
+
+        Raises No where it fails.
+        """
+        redirected = [f"{sign} {file}" for sign, file in (("<", stdin), (">>", onto)) if file]
+        self._prompt(*_typed(words), *redirected)
         code, out, err = _call(words, stdin)
         if code:
             raise No(f"forwarder demo: `{_line(words)}` ended with {code}: {err.strip() or out.strip()}")
+        if onto:
+            with open(onto, "a") as file:
+                file.write(out)
         if show:
             self.output(out)
         return out
@@ -52,6 +61,41 @@ class Shell:
             self._prompt(*_typed(words))
         code, out, _ = _call(words, None)
         return None if code else json.loads(out)
+
+    def command(self, text: str, *, show: bool = False) -> str:
+        """A line of any programs; what it printed. Raises No where it fails."""
+        self._prompt(text)
+        code, out, err = _of_any(text)
+        if code:
+            raise No(f"forwarder demo: `{text}` ended with {code}: {err.strip() or out.strip()}")
+        if show:
+            self.output(out)
+        return out
+
+    def quietly(self, text: str) -> None:
+        """A line that is no part of the story, whatever comes of it."""
+        with suppress(No):
+            _of_any(text)
+
+    def wait(
+        self, text: str, true: Callable[[int, str], bool], seconds: float, *, show: bool = True
+    ) -> tuple[int, str]:
+        """The code and output of such a line, once they are as wished, else as they are after a while.
+
+        Printed once, though it may be asked often.
+        """
+        self._prompt(text)
+        said = [(0, "")]
+
+        def as_wished() -> bool:
+            code, out, _ = _of_any(text)
+            said[0] = code, out
+            return true(code, out)
+
+        until(as_wished, seconds)
+        if show:
+            self.output(said[0][1])
+        return said[0]
 
     def together(self, *commands: Sequence[str]) -> list[str]:
         """Verbs at the same time; what each printed."""
@@ -107,6 +151,25 @@ def until(true: Callable[[], bool], seconds: float) -> bool:
 def _start(words: Sequence[str], *, stdout: int, stderr: int | None = None) -> subprocess.Popen[bytes]:
     """The program in a process of its own."""
     return subprocess.Popen([*PROGRAM, *words], stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr)  # noqa: S603  # our words
+
+
+def _of_any(text: str) -> tuple[int, str, str]:
+    """Code, output and errors of a line that a shell reads; Ctrl-C is for us, who end it. Raises No."""
+    with subprocess.Popen(  # noqa: S603  # our text
+        ["/bin/sh", "-c", text],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    ) as running:
+        try:
+            out, err = running.communicate(timeout=COMMAND_SECONDS)
+        except BaseException as error:
+            os.killpg(running.pid, signal.SIGKILL)
+            if isinstance(error, subprocess.TimeoutExpired):
+                raise No(f"forwarder demo: `{text}` took longer than {COMMAND_SECONDS:.0f} s") from None
+            raise
+    return running.returncode, out.decode(errors="replace"), err.decode(errors="replace")
 
 
 def _typed(words: Sequence[str]) -> list[str]:

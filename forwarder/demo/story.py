@@ -5,49 +5,29 @@ Whatever ends it, no process of it is left; its folder stays only with --keep.
 
 from __future__ import annotations
 
-import os
-import shutil
-import signal
-import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import chdir, contextmanager
-from types import FrameType
 
 from rich.console import Console
 
-from forwarder.cli.errors import No
-from forwarder.demo import report
+from forwarder.demo import report, stage
 from forwarder.demo.figures import Meters
 from forwarder.demo.mail import Mail
 from forwarder.demo.shell import Shell
-from forwarder.demo.world import PortTaken, World
+from forwarder.demo.stage import say, stay, told
+from forwarder.demo.world import World
 
 NOTEBOOKS = "XDG_DATA_HOME"
-ENDING = (signal.SIGTERM, signal.SIGHUP)
 
 
 def tell(*, keep: bool) -> int:
     """0 if every line is as it must be, else 1. Raises No, KeyboardInterrupt."""
-    with _ended_by_signals():
-        try:
-            return _once(keep, usual_ports=True)
-        except PortTaken:
-            say("\nSomebody took a port meanwhile: once more, on others.")
-        try:
-            return _once(keep, usual_ports=False)
-        except PortTaken as node:
-            raise No(f"forwarder demo: no free port for {node}") from None
-
-
-def say(line: str = "") -> None:
-    print(line, flush=True)
+    return told(lambda usual_ports: _once(keep, usual_ports=usual_ports))
 
 
 def _once(keep: bool, *, usual_ports: bool) -> int:
     began = time.monotonic()
     console = Console(highlight=False)
-    with _folder(keep) as folder:
+    with stage.folder(keep, lambda path: {NOTEBOOKS: path}) as folder:
         shell = Shell(say)
         world = World(shell, usual_ports=usual_ports)
         try:
@@ -56,10 +36,11 @@ def _once(keep: bool, *, usual_ports: bool) -> int:
             right = report.print_findings(console, mail, time.monotonic() - began)
             report.print_try_next(console, folder, keep=keep)
             if keep:
-                _stay(world)
+                stay(world.daemons.ended)
             return 0 if right else 1
         finally:
-            world.stop()
+            with stage.undisturbed():
+                world.daemons.stop()
 
 
 def _pass(console: Console, shell: Shell, world: World, folder: str) -> Mail:
@@ -75,7 +56,7 @@ def _pass(console: Console, shell: Shell, world: World, folder: str) -> Mail:
     report.heading(console, "Four people, and a letter with an attachment")
     world.make_people()
     report.heading(console, "The nodes run")
-    world.start()
+    world.daemons.start()
     mail = Mail(shell, Meters(shell))
     report.heading(console, "Alice sends; after each mail the nodes' counters are read, as above")
     mail.send()
@@ -86,46 +67,3 @@ def _pass(console: Console, shell: Shell, world: World, folder: str) -> Mail:
     report.heading(console, "Nothing waits; every un-pin is back at Alice's store")
     mail.close()
     return mail
-
-
-def _stay(world: World) -> None:
-    """Until Ctrl-C. Raises No where a node ends by itself."""
-    try:
-        while (node := world.ended()) is None:
-            time.sleep(0.5)
-    except KeyboardInterrupt:
-        say("\nThe world ends; its folder stays.")
-        return
-    raise No(f"forwarder demo: {node} has ended")
-
-
-@contextmanager
-def _folder(keep: bool) -> Iterator[str]:
-    """A folder of our own to work in, notebooks included, so that nothing of the person's is touched."""
-    folder, before = tempfile.mkdtemp(prefix="forwarder-demo-"), os.environ.get(NOTEBOOKS)
-    os.environ[NOTEBOOKS] = folder
-    try:
-        with chdir(folder):
-            yield folder
-    finally:
-        if before is None:
-            del os.environ[NOTEBOOKS]
-        else:
-            os.environ[NOTEBOOKS] = before
-        if not keep:
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """SIGTERM and a closed terminal end the demo as Ctrl-C does."""
-
-    def end(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, end) for number in ENDING}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

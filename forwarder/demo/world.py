@@ -6,15 +6,12 @@ Each node serves its own zones by its own DNS listener and asks the others' zone
 from __future__ import annotations
 
 import secrets
-import subprocess
-import time
 from collections.abc import Mapping
-from pathlib import Path
 
-from forwarder.cli.errors import No
+from forwarder.demo.daemons import Daemons
 from forwarder.demo.letter import letter
 from forwarder.demo.places import Place, place
-from forwarder.demo.shell import CRLF, Shell, until
+from forwarder.demo.shell import CRLF, Shell
 from forwarder.demo.ways import ACME, ISP, POBOX, STAFF, WAYS
 
 SENDER, FORWARDER, RECIPIENTS = "acme", "pobox", "isp"
@@ -22,16 +19,10 @@ SENDER, FORWARDER, RECIPIENTS = "acme", "pobox", "isp"
 NAMES = {SENDER: f"store.{ACME}", FORWARDER: f"mx1.{POBOX}", RECIPIENTS: f"mx.{ISP}"}
 DOMAINS = {SENDER: (ACME,), FORWARDER: (POBOX,), RECIPIENTS: (ISP, STAFF)}
 LETTER, PASSWORD = "letter.eml", "password"
-START_SECONDS = 30.0
-STOP_SECONDS = 10.0
-
-
-class PortTaken(Exception):  # an answer: other ports, please
-    """Somebody took a port between our look and the daemon's."""
 
 
 class World:
-    """The nodes, started by `start`; `stop` ends every process of them."""
+    """The nodes; `daemons` are their processes."""
 
     def __init__(self, shell: Shell, *, usual_ports: bool) -> None:
         self._shell = shell
@@ -39,7 +30,7 @@ class World:
         self.places: Mapping[str, Place] = {
             node: place(number, usual=usual_ports, taken=taken) for number, node in enumerate(NAMES, 1)
         }
-        self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self.daemons = Daemons(shell, NAMES)
 
     def make_nodes(self) -> None:
         run = self._shell.run
@@ -77,45 +68,6 @@ class World:
         self._person("bob", agent(recipients, "bob"))
         self._person("freda", agent(recipients, "freda"))
         self._shell.write(LETTER, letter(f"alice@{ACME}", [way.address for way in WAYS]), by=CRLF)
-
-    def start(self) -> None:
-        """Returns when all answer. Raises PortTaken, No."""
-        for node in NAMES:
-            self._running[node] = self._shell.serve(node)
-        for node, process in self._running.items():
-            if not until(lambda n=node, p=process: p.poll() is not None or self._answers(n), START_SECONDS):  # type: ignore[misc]
-                raise No(f"forwarder demo: {NAMES[node]} does not answer: {self.log(node)}")
-            if process.poll() is not None:
-                if "in use" in self.log(node):
-                    raise PortTaken(node)
-                raise No(f"forwarder demo: {NAMES[node]} has ended: {self.log(node)}")
-
-    def log(self, node: str) -> str:
-        """The last line that a node wrote."""
-        lines = Path(f"{node}.log").read_text(errors="replace").splitlines()
-        return lines[-1] if lines else "its log is empty"
-
-    def ended(self) -> str | None:
-        """The name of a node that has ended by itself."""
-        return next((NAMES[node] for node, process in self._running.items() if process.poll() is not None), None)
-
-    def stop(self) -> None:
-        """SIGTERM to each, SIGKILL to what is still there STOP_SECONDS later."""
-        for process in self._running.values():
-            process.terminate()
-        deadline = time.monotonic() + STOP_SECONDS
-        for process in self._running.values():
-            try:
-                process.wait(max(0.0, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-        self._running.clear()
-
-    def _answers(self, node: str) -> bool:
-        """Its control socket appears when all listen; to ask earlier would only take its time."""
-        there = Path(node, "state", "control.sock").exists()
-        return there and self._shell.watch("status", "--config", node, "--json") is not None
 
     def _sets(self, node: str) -> list[str]:
         here = self.places[node]
