@@ -323,7 +323,7 @@ class Courier:
     async def carry_failed(self, number: int, mailbox: Mailbox | None, answer: Never) -> bool:
         """A report of what was carried and is not yet believed to have arrived (bridges.CarryFailed)."""
         owed = self._owed.get(number)
-        if owed is None:
+        if owed is None or owed.unpinning:
             return False
         wanted = None if mailbox is None else mailbox.folded
         failed = [m for m in owed.members if m.status is Status.CARRIED and wanted in (None, m.mailbox.folded)]
@@ -361,7 +361,8 @@ class Courier:
         owed.dirty = False
         closed = owed.closed or owed.at_rest
         if closed and owed.arrived and not owed.closed:
-            self._unpin(owed)
+            if not owed.unpinning:
+                self._unpin(owed)
             return
         self._ledger.settle_soon(owed.debt.number, owed.pack(), closed=closed)
         if closed:
@@ -372,11 +373,13 @@ class Courier:
 
     def _unpin(self, owed: Owed) -> None:
         """What is brought is done with: the un-pin is owed first, by a row of its own, then this one closes."""
+        owed.unpinning = True
         self._ledger.settle_soon(owed.debt.number, owed.pack(), closed=False)
         octets = encode_notification(owed.notification)
         debt = owed.debt._replace(number=0, kind="unpin", state=b"{}", octets=octets, accepted=int(self._clock()))
 
         def owes(numbers: Sequence[int] | Exception) -> None:
+            owed.unpinning = False
             if isinstance(numbers, Exception):  # the disk: once more in a while
                 self._at(self._clock() + ASKED_LEAST, owed.debt.number)
                 return

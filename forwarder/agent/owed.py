@@ -97,7 +97,7 @@ class Changed(NamedTuple):
 class Owed:
     """A debt of kind "resend" in memory."""
 
-    __slots__ = ("closed", "debt", "dirty", "hop", "how", "members", "notification", "original")
+    __slots__ = ("closed", "debt", "dirty", "hop", "how", "members", "notification", "original", "unpinning")
 
     def __init__(self, debt: Debt, notification: Notification, members: list[Member]) -> None:
         self.debt = debt._replace(state=b"", octets=b"")
@@ -108,6 +108,8 @@ class Owed:
         self.hop: bytes | None = None
         self.dirty = False
         self.closed = False
+        self.unpinning = False
+        """The row that owes its un-pin is on its way to the disk."""
 
     @property
     def repeats_end(self) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -12,7 +12,7 @@ import trio.testing
 from forwarder.bridges import Carried, Later, Load, Never, Taken
 from forwarder.model import Mailbox, Outcome, parse_mailbox
 from forwarder.plugin import PeerError
-from forwarder.ports import ByCarrier
+from forwarder.ports import ByCarrier, Debt
 
 from .conftest import MAKERS
 from .test_courier import settled, turned
@@ -253,3 +253,29 @@ async def test_the_daily_repeat_of_what_is_brought_brings_nothing_again(
         assert await outside.code(notification("brian@pobox.example")) in (0, 1)
         await turned(outside, 86400)
     assert len(carrier.loads) == 1
+
+
+async def test_what_is_believed_to_have_arrived_owes_one_un_pin_however_often_it_is_looked_at(
+    outside: World, carrier: Scripted, monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
+) -> None:
+    """Its store repeats it, and a report comes, while the row of the un-pin is on its way to the disk."""
+    carrier.says = lambda mailbox: Taken(timedelta(days=1))
+    outside.book.put(route("brian@pobox.example", to="bob@isp.example"))
+    assert await outside.code(notification("brian@pobox.example")) == 0
+    await settled()
+    held: list[Callable[[], None]] = []
+    accept = outside.disk.accept_soon
+
+    def slowly(debts: Sequence[Debt], done: Callable[[Sequence[int] | Exception], None]) -> None:
+        held.append(lambda: accept(debts, done))
+
+    monkeypatch.setattr(outside.disk, "accept_soon", slowly)
+    await turned(outside, 86401)
+    assert await outside.code(notification("brian@pobox.example")) == 0
+    assert not await outside.courier.carry_failed(1, BOB, Never(text="5.1.1"))
+    await settled()
+    [commit] = held
+    commit()
+    await settled()
+    assert len(outside.disk.unpinned) == 1
+    assert not outside.disk.debts[1].open
