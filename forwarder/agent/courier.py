@@ -298,7 +298,7 @@ class Courier:
         member.out = False
         self._out -= 1
         now = self._clock()
-        if member not in owed.members or owed.closed:
+        if member not in owed.members or owed.closed or member.status is Status.REFUSED:
             pass
         elif isinstance(answer, Taken):
             member.carried(now + max(answer.settle.total_seconds(), 0.0))
@@ -321,12 +321,16 @@ class Courier:
         self._story.not_carried(owed.debt, str(member.mailbox), Outcome(code), answer.text)
 
     async def carry_failed(self, number: int, mailbox: Mailbox | None, answer: Never) -> bool:
-        """A report of what was carried and is not yet believed to have arrived (bridges.CarryFailed)."""
+        """A report of what was carried and is not yet believed to have arrived (bridges.CarryFailed).
+
+        It may overtake the carrier's own word, which then counts no more.
+        """
         owed = self._owed.get(number)
         if owed is None or owed.unpinning:
             return False
         wanted = None if mailbox is None else mailbox.folded
-        failed = [m for m in owed.members if m.status is Status.CARRIED and wanted in (None, m.mailbox.folded)]
+        with_it = [m for m in owed.members if m.status is Status.CARRIED or (m.status is Status.OWED and m.out)]
+        failed = [m for m in with_it if wanted in (None, m.mailbox.folded)]
         if wanted is None and len(failed) > 1:  # it could be any of them
             return False
         for member in failed:

@@ -146,6 +146,31 @@ async def test_a_report_within_that_time_ends_the_target_and_nothing_is_un_pinne
     assert await outside.code(notification("brian@pobox.example")) == 49
 
 
+async def test_a_report_that_overtakes_the_carriers_word_counts_too(
+    outside: World, carrier: Scripted, autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a hundred targets the smarthost may bounce the first before it has taken the last."""
+    word = trio.Event()
+    once = Scripted.__call__
+
+    async def slowly(self: Scripted, load: Load, /) -> Mapping[Mailbox, Carried]:
+        await word.wait()
+        return await once(self, load)
+
+    monkeypatch.setattr(Scripted, "__call__", slowly)
+    carrier.says = lambda mailbox: Taken(HOUR)
+    outside.book.put(route("brian@pobox.example", to="bob@isp.example"))
+    assert await outside.code(notification("brian@pobox.example")) == 0
+    await settled()
+    assert await outside.courier.carry_failed(1, BOB, Never(text="5.1.1"))
+    word.set()
+    await settled()
+    assert len(carrier.loads) == 1
+    await turned(outside, 2 * 3601)
+    assert not outside.disk.unpinned
+    assert await outside.code(notification("brian@pobox.example")) == 49
+
+
 async def test_later_is_when_the_carrier_says_and_counts_the_tries(
     outside: World, carrier: Scripted, autojump_clock: trio.testing.MockClock
 ) -> None:
