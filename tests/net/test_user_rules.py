@@ -10,6 +10,7 @@ import pytest
 
 from forwarder.model import Endpoint, Mailbox, parse_mailbox, user_label
 from forwarder.net.user_record import parse_user_record, parse_user_records
+from forwarder.ports import NoService
 
 from .test_locate import locator
 
@@ -77,3 +78,15 @@ def test_spellings_of_one_local_part_have_one_label() -> None:
         hashlib.sha256(composed.encode()).hexdigest()[:56]
     }
     assert user_label("jurgen") != user_label(composed) != user_label(f"{composed}+lists")
+
+
+async def test_a_look_up_that_there_is_no_room_for_leaves_the_domains_agent(
+    nameserver: Callable[[str], Awaitable[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where = locator(await nameserver(""))
+
+    async def full(name: object, look_up: object) -> None:
+        raise NoService("noserver", "too many look-ups")
+
+    monkeypatch.setattr(where._users, "get", full)
+    assert await where.records(BRIAN) == ()
