@@ -83,17 +83,19 @@ class StoredCopies:
         """Raises Full, OSError; then nothing is kept."""
         assert isinstance(upload, bodies.Upload)
         store = self._messages
-        now = store.stamp()
+        now, listed = store.now, store.stamp()
         kept = False
         try:
             with trio.CancelScope(shield=True):  # it ends soon; half of it would be an orphan
                 await store.bodies.land(upload)
-                kept = await self._database.commit(lambda c: _keep(c, upload, copy, now, self._quotas), point="copied")
+                kept = await self._database.commit(
+                    lambda c: _keep(c, upload, copy, now, listed, self._quotas), point="copied"
+                )
         except apsw.IOError:  # a sync that failed: its row may be in the log, and found at the next start
             kept = True
             raise
         finally:
-            store.unstamp(now)
+            store.unstamp(listed)
             store.bodies.landed(upload.name)
             if not kept:
                 await store.discard(upload)
@@ -107,12 +109,12 @@ class StoredCopies:
         self, address: Mailbox, entry: str, to: Collection[Mailbox], readers: Collection[str]
     ) -> tuple[int, int]:
         store = self._messages
-        now = store.stamp()
-        at = members.Place(str(text(address.folded)), entry)
+        now, listed = store.now, store.stamp()
+        at = members.Place(str(text(address.folded)), entry, listed)
         try:
             changed = await self._database.commit(lambda c: members.change(c, at, to, readers, now), point="members")
         finally:
-            store.unstamp(now)
+            store.unstamp(listed)
         store.tell()
         return changed
 
@@ -162,7 +164,7 @@ def _remember(c: apsw.Connection, order: Order, code: int, sha256: bytes | None,
     )
 
 
-def _keep(c: apsw.Connection, upload: bodies.Upload, copy: Copy, now: int, quotas: Quotas) -> bool:
+def _keep(c: apsw.Connection, upload: bodies.Upload, copy: Copy, now: int, listed: int, quotas: Quotas) -> bool:
     order = _order(copy.store, copy.key, copy.address)
     if _code(c, order) is not None:
         return False
@@ -180,7 +182,7 @@ def _keep(c: apsw.Connection, upload: bodies.Upload, copy: Copy, now: int, quota
         keys.mint(c, Fresh(message, recipient, bond=bond), now)
     for reader in copy.readers:
         number, _ = keys.mint(c, Fresh(message, reader=reader, bond=bond), now)
-        listing.list_privately(c, copy.entry, reader, owner, number, now)
+        listing.list_privately(c, copy.entry, reader, owner, number, listed)
     held = keys.ASKED if copy.unpin == "after_readers" else keys.KEPT if copy.shared else 0
     c.execute(
         "INSERT INTO source (message, notification, address, shared, silence, unpin, held, due, since)"

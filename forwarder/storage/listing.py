@@ -11,24 +11,24 @@ from forwarder.store.lists import MOST_KEYS, SCAN_KEYS, Page, capability, page
 from forwarder.store.machine import Life
 
 
-def publish(c: apsw.Connection, message: int, names: Sequence[str], now: int) -> bytes | None:
-    """The one key of a message on all its public lists."""
+def publish(c: apsw.Connection, message: int, names: Sequence[str], now: int, listed: int) -> bytes | None:
+    """The one key of a message on all its public lists, under the second `listed`."""
     if not names:
         return None
     number, key = mint(c, Fresh(message, public=True), now)
     for name in dict.fromkeys(names):
         c.execute("INSERT INTO list (name) VALUES (?) ON CONFLICT (name) DO NOTHING", (name,))
         ((place,),) = c.execute("SELECT number FROM list WHERE name=?", (name,)).fetchall()
-        c.execute("INSERT INTO listed (list, at, key) VALUES (?,?,?)", (place, now, number))
+        c.execute("INSERT INTO listed (list, at, key) VALUES (?,?,?)", (place, listed, number))
     return key
 
 
-def list_privately(c: apsw.Connection, entry: str, reader: str, address: str, number: int, now: int) -> None:
+def list_privately(c: apsw.Connection, entry: str, reader: str, address: str, number: int, listed: int) -> None:
     capability_of(c, entry, reader)
     c.execute(
         """INSERT INTO listed (list, at, key, address)
         SELECT number, ?, ?, ? FROM list WHERE entry=? AND reader=?""",
-        (now, number, address, entry, reader),
+        (listed, number, address, entry, reader),
     )
 
 

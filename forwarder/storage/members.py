@@ -1,7 +1,7 @@
 """Who has keys of the copies of an address, when its members change (operator 2, `members = "live"`).
 
 * A copy is open while a key of it is live. Who is new gets a key as the copy's others are: linked in a role, his own in
-  a group; a reader's is listed under the second of now, so he meets it at his next poll.
+  a group; a reader's is listed under the present second, so he meets it at his next poll.
 * Who left is notified no more. His key stays as it is: holding it is the right to read and to un-pin. A reader's poll
   is decided by the address file, not here. Who comes back is notified again.
 """
@@ -26,10 +26,11 @@ _TO_BE_TOLD = ", ".join(
 
 
 class Place(NamedTuple):
-    """An address as its copies name it, and the entry that serves it."""
+    """An address as its copies name it, the entry that serves it, the second under which its lists show what is new."""
 
     address: str
     entry: str
+    listed: int
 
 
 class _Top(NamedTuple):
@@ -82,7 +83,7 @@ def _join(
     strangers = [reader for reader in readers if reader not in accounts]
     for reader in strangers:
         number, _ = keys.mint(c, Fresh(message, reader=reader, bond=bond), now)
-        listing.list_privately(c, at.entry, reader, at.address, number, now)
+        listing.list_privately(c, at.entry, reader, at.address, number, at.listed)
     return len(new) + len(strangers)
 
 

@@ -81,9 +81,9 @@ def insert(
 
 
 def first_keys(c: apsw.Connection, fingerprint: bytes, now: int) -> Submitted | None:
-    """What the same submission was given a moment ago."""
+    """What the same submission was given a moment ago. A row from a time to come is of a clock that was wrong."""
     found = c.execute(
-        "SELECT number FROM message WHERE fingerprint=? AND made>?", (fingerprint, now - AGAIN)
+        "SELECT number FROM message WHERE fingerprint=? AND made>? AND made<?", (fingerprint, now - AGAIN, now + AGAIN)
     ).fetchall()
     if not found:
         return None

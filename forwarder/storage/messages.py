@@ -92,7 +92,7 @@ class StoredMessages:
         Raises OverQuota, OverLimit, OSError; then nothing is kept.
         """
 
-        def job(c: apsw.Connection, now: int) -> tuple[Submitted, bool]:
+        def job(c: apsw.Connection, now: int, listed: int) -> tuple[Submitted, bool]:
             if first := message_rows.first_keys(c, envelope.fingerprint, now):
                 return first, False
             if message_rows.taken(c, envelope.account) + upload.size > envelope.quota:
@@ -103,23 +103,28 @@ class StoredMessages:
                 c, upload, envelope.account, envelope.letter, now, envelope.expires, envelope.fingerprint
             )
             made = tuple(keys.mint(c, Fresh(message, recipient), now)[1] for recipient in envelope.recipients)
-            return Submitted(made, listing.publish(c, message, envelope.lists, now)), True
+            return Submitted(made, listing.publish(c, message, envelope.lists, now, listed)), True
 
         return await self.land(upload, job, point="submitted")
 
-    async def land(self, upload: Upload, job: Callable[[apsw.Connection, int], tuple[T, bool]], *, point: str) -> T:
-        """The body durable, then `job` committed; unless that says that it keeps it, nothing stays of it."""
-        now = self.stamp()
+    async def land(
+        self, upload: Upload, job: Callable[[apsw.Connection, int, int], tuple[T, bool]], *, point: str
+    ) -> T:
+        """The body durable, then `job` committed; unless that says that it keeps it, nothing stays of it.
+
+        job: told the time, and the second under which lists show it: a later one where the clock was set back.
+        """
+        now, listed = self.now, self.stamp()
         kept = False
         try:
             with trio.CancelScope(shield=True):  # it ends soon; half of it would be an orphan or a lost answer
                 await self.bodies.land(upload)
-                made, kept = await self.database.commit(lambda c: job(c, now), point=point)
+                made, kept = await self.database.commit(lambda c: job(c, now, listed), point=point)
         except apsw.IOError:  # a sync that failed: its row may be in the log, and found at the next start
             kept = True
             raise
         finally:
-            self.unstamp(now)
+            self.unstamp(listed)
             self.bodies.landed(upload.name)
             if not kept:
                 await self.discard(upload)

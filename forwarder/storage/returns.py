@@ -48,7 +48,7 @@ class Returns:
     async def submit(self, upload: Upload, envelope: Envelope, arriving: Arriving) -> Sequence[bytes | None]:
         """A key for each recipient; None: this very delivery is here already. Raises OverQuota, OverLimit, OSError."""
 
-        def job(c: apsw.Connection, now: int) -> tuple[Sequence[bytes | None], bool]:
+        def job(c: apsw.Connection, now: int, _: int) -> tuple[Sequence[bytes | None], bool]:
             fresh = [not return_rows.known(c, once, now) for once in arriving.once]
             if not any(fresh):
                 return [None] * len(fresh), False

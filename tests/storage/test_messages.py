@@ -124,6 +124,20 @@ async def test_the_same_within_10_minutes_gets_the_first_keys_and_later_new_ones
     assert await house.submit(BRIAN, lists=("news",)) != first
 
 
+async def test_a_clock_that_is_set_back_holds_nothing_up(house: House) -> None:
+    """What lists show is told by seconds that only grow; what is due, and what counts as the same, by the clock."""
+    await house.submit(BRIAN)
+    house.now += 365 * DAY
+    first = await house.submit(BOB, body=b"Subject: ahead\n\nx", lifetime=DAY)
+    await house.copy(body=b"Subject: ahead\n\ny")
+    house.now -= 365 * DAY
+    assert await house.submit(BOB, body=b"Subject: ahead\n\nx", lifetime=DAY) != first
+    assert await house.due() == [str(BRIAN), str(BOB)]
+    await house.copy(b"l" * 16, body=b"Subject: back\n\ny")
+    assert [owed.number for owed in (await house.copies.owed(10))[0]] == [5]
+    assert await house.due() == [str(BRIAN), str(BOB), str(BOB), str(FREDA)]
+
+
 async def test_all_stands_after_a_restart_times_included(house: House) -> None:
     (key,) = (await house.submit(BRIAN)).keys
     number = (await house.messages.due(1, ()))[0][0].number
