@@ -117,6 +117,7 @@ class Mta:
         said = {one: await self.ask(f"RCPT TO:<{one}>") for one in to}
         taken = [one for one in to if said[one].startswith("250")]
         if taken:
+            assert octets.endswith(b"\r\n") or not octets
             assert (await self.ask("DATA")).startswith("354")
             await self._stream.send_all(octets.replace(b"\r\n.", b"\r\n..") + b".\r\n")
             for one in taken:
