@@ -36,9 +36,11 @@ class Bridge:
         self.returns = Returns(house.messages)
         self.submitting = Submitting(house.messages, self.returns, house.accounts, RULES)
 
-    async def bring(self, *to: Mailbox, wait: timedelta = NOW, mark: str = "x", **more: Any) -> list[Outcome]:
+    async def bring(
+        self, *to: Mailbox, wait: timedelta = NOW, mark: str = "x", body: bytes = BODY, **more: Any
+    ) -> list[Outcome]:
         spool = self.submitting.spool()
-        await spool.write(BODY)
+        await spool.write(body)
         once = tuple(f"{mark} {mailbox}".encode() for mailbox in to)
         made: dict[str, Any] = {"account": "toby", "returns": "alice@out.example", "lifetime": timedelta(days=30)}
         submission = Submission(to=to, spool=spool, once=once, wait=wait, **(made | more))
@@ -206,7 +208,7 @@ async def test_that_it_came_twice_is_remembered_no_longer_than_it_matters(bridge
 @pytest.mark.parametrize("account", ["nobody", "reader"])
 async def test_an_account_that_may_not_originate_brings_nothing(bridge: Bridge, account: str) -> None:
     with pytest.raises(SubmissionRefused) as refused:
-        await bridge.bring(BRIAN, account=account)
+        await bridge.bring(BRIAN, account=account, body=bytes(1 << 20))
     assert refused.value.why == "account"
     assert files(bridge) == 0
 
