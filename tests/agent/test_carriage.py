@@ -20,6 +20,7 @@ from .world import World, build, notification, route
 
 BOB, EVE = parse_mailbox("bob@isp.example"), parse_mailbox("eve@isp.example")
 HOUR = timedelta(hours=1)
+NEXT_YEAR = datetime(2200, 1, 1, tzinfo=UTC)
 
 
 class Scripted:
@@ -304,3 +305,37 @@ async def test_what_is_believed_to_have_arrived_owes_one_un_pin_however_often_it
     await settled()
     assert len(outside.disk.unpinned) == 1
     assert not outside.disk.debts[1].open
+
+
+@pytest.mark.parametrize(
+    ("said", "line", "event"),
+    [
+        (Taken(text="2 bare CR or LF replaced"), "0\tcarried: 2 bare CR or LF replaced", None),
+        (Taken(), "0\tcarried", None),
+        (Later(NEXT_YEAR, "450 4.2.0 grey\tlisted"), "32\tlater: 450 4.2.0 grey listed", "carried later"),
+        (Never(49, "550 5.1.1 gone"), "49\tnot carried: 550 5.1.1 gone", "not carried"),
+    ],
+)
+async def test_what_a_carrier_says_is_in_the_trace_and_what_went_wrong_in_the_log(
+    outside: World, carrier: Scripted, said: Carried, line: str, event: str | None
+) -> None:
+    carrier.says = lambda mailbox: said
+    outside.book.put(route("brian@pobox.example", to="bob@isp.example"))
+    assert await outside.code(notification("brian@pobox.example")) == 0
+    await settled()
+    assert any(written.endswith(f"\t-> bob@isp.example\t{line}") for written in outside.disk.lines)
+    assert [name for name, _ in outside.log.events if name in ("carried later", "not carried")] == (
+        [event] if event else []
+    )
+
+
+async def test_a_report_that_names_nobody_we_know_ends_a_target_only_if_there_is_no_other(
+    outside: World, carrier: Scripted
+) -> None:
+    carrier.says = lambda mailbox: Taken(HOUR)
+    outside.book.put(route("brian@pobox.example", to="bob@isp.example eve@isp.example", kind="role"))
+    assert await outside.code(notification("brian@pobox.example")) == 0
+    await settled()
+    assert not await outside.courier.carry_failed(1, None, Never(text="5.1.1"))
+    assert await outside.courier.carry_failed(1, BOB, Never(text="5.1.1"))
+    assert await outside.courier.carry_failed(1, None, Never(text="5.1.1"))
