@@ -1,5 +1,5 @@
-"""Mail that comes by LMTP: messages a second, durably kept, beside aiosmtpd's LMTP with a synced file for each; the
-daemon's memory while large ones come; and what a notification waits while the mail pours in.
+"""Mail that comes by LMTP: messages a second, durably kept, and processor time for each, beside aiosmtpd's LMTP with a
+synced file for each; the daemon's memory while large ones come; and what a notification waits while the mail pours in.
 
 Load is Postfix's smtp-source, 20 sessions at once. Each pair runs in turn; ratios count, rates are for orientation.
 """
@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from one_node import DOMAIN, Node, one_node
 
@@ -54,6 +55,13 @@ sys.stdin.read()
 """
 
 
+class Rate(NamedTuple):
+    """Messages a second, and seconds of processor time (user and system) for each."""
+
+    messages: float
+    cpu: float
+
+
 def pour(place: str, messages: int, size: int, sessions: int) -> float:
     """Seconds until all have been answered."""
     assert SOURCE is not None
@@ -83,7 +91,8 @@ def ours(folder: Path) -> Iterator[Node]:
 
 
 @contextmanager
-def theirs(folder: Path) -> Iterator[str]:
+def theirs(folder: Path) -> Iterator[tuple[str, int]]:
+    """Where it listens, and its process."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     command = [sys.executable, "-c", OTHER, str(folder), str(port)]
@@ -91,20 +100,33 @@ def theirs(folder: Path) -> Iterator[str]:
         assert child.stdout is not None
         assert child.stdin is not None
         child.stdout.readline()
-        yield f"inet:127.0.0.1:{port}"
+        yield f"inet:127.0.0.1:{port}", child.pid
         child.stdin.close()
         child.wait(30)
 
 
-def rates(messages: int, size: int, rounds: int) -> tuple[list[float], list[float]]:
-    """Messages a second, ours and aiosmtpd's, in turn."""
-    found: tuple[list[float], list[float]] = ([], [])
+def rate(place: str, pid: int, messages: int, size: int) -> Rate:
+    pour(place, messages // 10, size, 20)  # what is done once only
+    before = processor(pid)
+    seconds = pour(place, messages, size, 20)
+    return Rate(messages / seconds, (processor(pid) - before) / messages)
+
+
+def rates(messages: int, size: int, rounds: int) -> tuple[list[Rate], list[Rate]]:
+    """Ours and aiosmtpd's, in turn."""
+    found: tuple[list[Rate], list[Rate]] = ([], [])
     for _ in range(rounds):
-        with tempfile.TemporaryDirectory() as name, ours(Path(name)):
-            found[0].append(messages / pour(f"unix:{name}/lmtp", messages, size, 20))
-        with tempfile.TemporaryDirectory() as name, theirs(Path(name)) as place:
-            found[1].append(messages / pour(place, messages, size, 20))
+        with tempfile.TemporaryDirectory() as name, ours(Path(name)) as node:
+            found[0].append(rate(f"unix:{name}/lmtp", node.pid, messages, size))
+        with tempfile.TemporaryDirectory() as name, theirs(Path(name)) as (place, pid):
+            found[1].append(rate(place, pid, messages, size))
     return found
+
+
+def processor(pid: int) -> float:
+    """Seconds of processor time that the process has had, user and system."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def peak(pid: int) -> int:
@@ -167,9 +189,12 @@ def main() -> int:
         print("smtp-source is missing: apt-get install postfix", file=sys.stderr)
         return 2
     own, other = rates(chosen.messages, 2048, chosen.rounds)
-    pairs = [a / b for a, b in zip(own, other, strict=True)]
-    print(f"2 KiB, 20 sessions      {statistics.median(own):,.0f}/s, aiosmtpd {statistics.median(other):,.0f}/s")
+    pairs = [a.messages / b.messages for a, b in zip(own, other, strict=True)]
+    both = [statistics.median(r.messages for r in found) for found in (own, other)]
+    print(f"2 KiB, 20 sessions      {both[0]:,.0f}/s, aiosmtpd {both[1]:,.0f}/s")
     print(f"                        {statistics.median(pairs):.2f} : 1 ({min(pairs):.2f}..{max(pairs):.2f})")
+    spent = [statistics.median(r.cpu for r in found) * 1e3 for found in (own, other)]
+    print(f"                        {spent[0]:.2f} ms of processor time each, aiosmtpd {spent[1]:.2f} ms")
     more = memory(8, chosen.large * MIB)
     print(f"{chosen.large} MiB, four at once     memory +{more / MIB:.1f} MiB at the peak")
     alone, loaded = beside(chosen.messages * 2, 3.0)
