@@ -1,7 +1,8 @@
-"""Bodies of messages as files: `bodies/xx/NAME`, each written in `bodies/spool/` first.
+"""Bodies of messages as files: `bodies/xx/NAME`, what is more than GATHERED octets written in `bodies/spool/` first.
 
-* write -> fsync -> rename -> fsync of the folder and, until somebody has, of the folder above it, all before the row's
-  COMMIT: a row always has its file, after a loss of power too.
+* name and octets -> fsync of the file, of the folder and, until somebody has, of the folder above it, all before the
+  row's COMMIT: a row always has its file, after a loss of power too.
+* Those that come while LANDINGS groups land form the next group: one thread call, their names in one folder.
 * A file without a row is an orphan of a crash; `sweep` removes it, never one that is just landing.
 * Nothing is held in memory but one slice and the header section; files are 0600, folders 0700.
 """
@@ -23,6 +24,8 @@ from forwarder.store.views import HeaderScan, Range, Views
 SPOOL = "spool"
 GATHERED = 32 << 10
 """Octets that wait in memory for more before they go to the disk."""
+LANDINGS = 4
+"""Groups that land at once: one alone would wait for the disk once for each file, many would wait for each other."""
 
 
 class Upload:
@@ -95,14 +98,19 @@ class Upload:
         while view:
             view = view[self._file.write(view) :]
 
-    def land(self, target: Path) -> None:
-        """Its octets are on the disk, under its lasting name in a folder that is there (in a worker thread)."""
-        self._put()
+    def place(self, target: Path) -> None:
+        """Under its lasting name, in a folder that is there (in a worker thread)."""
+        if self._file is None:
+            self.path = target
+            self._put()
+        else:
+            self.path.rename(target)
+
+    def sync(self) -> None:
+        """Its octets are on the disk (in a worker thread)."""
         assert self._file is not None
         os.fsync(self._file.fileno())
         self._file.close()
-        self.path.rename(target)
-        _sync(target.parent)
         self._ended = True
 
     def _remove(self) -> None:
@@ -111,12 +119,23 @@ class Upload:
         self.path.unlink(missing_ok=True)
 
 
+class _Group:
+    """Bodies that land together. error: of them all, once they are `done`."""
+
+    def __init__(self) -> None:
+        self.uploads: list[Upload] = []
+        self.error: Exception | None = None
+        self.done = trio.Event()
+
+
 class Bodies:
     """The folder of bodies. Its methods run in worker threads where they touch the disk."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._landing: set[str] = set()
+        self._gathering = _Group()
+        self._landings = trio.Semaphore(LANDINGS)
         self._lasting: set[str] = set()
         """Folders of bodies whose own names are known to be on the disk."""
 
@@ -135,9 +154,27 @@ class Bodies:
         return self._folder / name[:2] / name
 
     async def land(self, upload: Upload) -> None:
-        """Durable and named; safe from `sweep` until `landed`."""
-        self._landing.add(upload.name)
-        await trio.to_thread.run_sync(self._land, upload)
+        """Durable and named; safe from `sweep` until `landed`. Not to be cancelled. Raises OSError."""
+        group = self._gathering
+        group.uploads.append(upload)
+        async with self._landings:
+            if group is self._gathering:  # nobody has begun with it
+                self._gathering = _Group()
+                await self._land_together(group)
+        await group.done.wait()
+        if group.error is not None:
+            raise group.error
+
+    async def _land_together(self, group: _Group) -> None:
+        folder = self.path(group.uploads[0].name).parent
+        for upload in group.uploads:
+            upload.name = folder.name + upload.name[2:]
+            self._landing.add(upload.name)
+        try:
+            await trio.to_thread.run_sync(self._land, folder, group.uploads)
+        except Exception as error:  # the disk: nothing of the group is acknowledged
+            group.error = error
+        group.done.set()
 
     def landed(self, name: str) -> None:
         """Its row is committed, or never will be."""
@@ -165,13 +202,16 @@ class Bodies:
         for folder in self.folders():
             yield from (entry.name for entry in os.scandir(folder))
 
-    def _land(self, upload: Upload) -> None:
-        target = self.path(upload.name)
-        target.parent.mkdir(mode=0o700, exist_ok=True)
-        upload.land(target)
-        if target.parent.name not in self._lasting:  # that it is there already says nothing of the disk
+    def _land(self, folder: Path, uploads: Sequence[Upload]) -> None:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        for upload in uploads:
+            upload.place(folder / upload.name)
+        for upload in uploads:
+            upload.sync()
+        _sync(folder)
+        if folder.name not in self._lasting:  # that it is there already says nothing of the disk
             _sync(self._folder)
-            self._lasting.add(target.parent.name)
+            self._lasting.add(folder.name)
 
     def _read(self, name: str, pieces: Sequence[Range]) -> bytes:
         file = os.open(self.path(name), os.O_RDONLY)

@@ -15,7 +15,7 @@ import pytest
 import trio
 
 from forwarder.model import parse_mailbox
-from forwarder.storage.bodies import SPOOL, Bodies, Upload
+from forwarder.storage.bodies import GATHERED, SPOOL, Bodies, Upload
 from forwarder.storage.database import Database
 from forwarder.storage.message_rows import Envelope
 from forwarder.storage.message_schema import SCHEMA
@@ -64,7 +64,7 @@ async def uploaded(folder: Path, name: str) -> Upload:
 
 
 def order(name: str) -> list[str]:
-    return [f"bodies/{SPOOL}/{name}", f"bodies/{name[:2]}", "bodies"]
+    return [f"bodies/{name[:2]}/{name}", f"bodies/{name[:2]}", "bodies"]
 
 
 async def test_file_then_its_folder_then_the_folder_above(tmp_path: Path, power: Power) -> None:
@@ -112,7 +112,7 @@ async def test_none_of_many_that_land_at_once_relies_on_another(tmp_path: Path, 
 
     def land(name: str) -> None:
         power.who.name = name
-        bodies._land(uploads[name])
+        bodies._land(tmp_path / "bodies" / "ab", [uploads[name]])
         done[name] = len(power.synced)
 
     def hold_the_first(path: str) -> None:
@@ -133,6 +133,58 @@ async def test_none_of_many_that_land_at_once_relies_on_another(tmp_path: Path, 
             assert "bodies" in [path for _, path in power.synced[:at]]
         go_on.set()
     assert power.of(names[0]) == order(names[0])
+
+
+async def test_a_large_body_has_its_octets_and_its_lasting_name_on_the_disk(tmp_path: Path, power: Power) -> None:
+    bodies = opened(tmp_path)
+    upload = await uploaded(tmp_path, "ab01")
+    await upload.write(bytes(GATHERED))
+    assert (tmp_path / "bodies" / SPOOL / "ab01").exists()
+    power.synced.clear()
+    await bodies.land(upload)
+    assert power.of("") == order("ab01")
+    assert bodies.path("ab01").stat().st_size == upload.size
+    assert not list((tmp_path / "bodies" / SPOOL).iterdir())
+
+
+async def test_those_that_come_in_one_moment_land_together_in_one_folder(tmp_path: Path, power: Power) -> None:
+    bodies = opened(tmp_path)
+    uploads = [await uploaded(tmp_path, f"{number:02x}{number:02x}") for number in range(20)]
+    power.synced.clear()
+    async with trio.open_nursery() as nursery:
+        for upload in uploads:
+            nursery.start_soon(bodies.land, upload)
+    [folder] = {upload.name[:2] for upload in uploads}
+    assert {upload.name for upload in uploads} == set(bodies.names()) == bodies.landing()
+    files = {order(upload.name)[0] for upload in uploads}
+    assert set(power.of("")[:20]) == files
+    assert power.of("")[20:] == [f"bodies/{folder}", "bodies"]
+
+
+async def test_of_those_that_land_together_none_is_believed_where_the_disk_fails(tmp_path: Path, power: Power) -> None:
+    bodies = opened(tmp_path)
+    uploads = [await uploaded(tmp_path, f"{number:02x}{number:02x}") for number in range(20)]
+    failed = []
+
+    def fails(path: str) -> None:
+        if path.endswith(uploads[10].name[2:]):
+            raise OSError("I/O error")
+
+    async def land(upload: Upload) -> None:
+        try:
+            await bodies.land(upload)
+        except OSError:
+            failed.append(upload.name)
+            await upload.abort()
+
+    power.fails = fails
+    async with trio.open_nursery() as nursery:
+        for upload in uploads:
+            nursery.start_soon(land, upload)
+    assert sorted(failed) == sorted(upload.name for upload in uploads)
+    await bodies.remove(failed)
+    await bodies.land(await uploaded(tmp_path, "ff01"))
+    assert list(bodies.names()) == ["ff01"]
 
 
 async def test_no_row_is_committed_before_its_body_is_lasting(
