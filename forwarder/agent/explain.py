@@ -46,7 +46,8 @@ class Explainer:
 
     async def explain(self, notification: Notification, at: datetime) -> Explanation:
         mailbox = notification.recipient
-        fresh: Answers = dict(await self._routes.read(frozenset((mailbox,))))
+        known = self._routes.known(mailbox)
+        fresh: Answers = dict(await self._routes.read(frozenset((mailbox,)))) if known is None else {mailbox: known}
         answer = fresh[mailbox]
         route = answer.route if isinstance(answer, Found) else None
         stores = [

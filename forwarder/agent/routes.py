@@ -174,6 +174,10 @@ class Routes:
             return Outcome(DEFERRED, retryafter=300)
         return Outcome(REFUSED)
 
+    def known(self, mailbox: Mailbox) -> Answer | None:
+        """What the files say, from memory; None where `read` has to come first."""
+        return None if isinstance(self.entry(mailbox, {}), Cold) else self._addresses.look_up(mailbox)
+
     async def read(self, cold: frozenset[Mailbox]) -> Fresh:
         """Reads the files of cold mailboxes and compiles the entries found."""
         answers = await self._addresses.read(cold)

@@ -134,9 +134,9 @@ class Sending:
         except (PeerError, trio.TooSlowError) as error:
             verdict = Verdict(Event.badanswer)
             log.info("not notified", key=handle(due.identifier), why="bad answer", detail=str(error))
+        self.heard(due.identifier, verdict)
         if verdict is not None:
             await self._settle(due, verdict)
-        self.heard(due.identifier, verdict)
 
     async def _settle(self, due: Due, verdict: Verdict) -> None:
         """Until the disk has it: another attempt would tell the target once more, and the disk no better."""

@@ -90,6 +90,16 @@ async def test_each_outcome_of_a_file(node: Node, given: Route, code: int) -> No
     assert await node.code(given) == code
 
 
+async def test_what_memory_knows_is_not_read_again(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert await node.code(route(BRIAN, "subscribe", readers=("brian",))) == 0
+
+    async def reads(*_: object) -> None:
+        raise AssertionError("no file is looked at")
+
+    monkeypatch.setattr(node.files, "read", reads)
+    assert (await node.look(parse_mailbox(BRIAN))).code == 0
+
+
 async def test_a_refusal_has_its_own_words_and_others_the_protocols(node: Node) -> None:
     node.files.put(route(BRIAN, "refuses"), route("gone@pobox.example", state="gone"))
     assert (await node.look(parse_mailbox(BRIAN))).text == "not here"

@@ -221,6 +221,24 @@ async def test_a_disk_that_fails_stops_nothing_for_good(
     assert not world.sending.setback.last
 
 
+async def test_who_waits_for_an_outcome_hears_it_before_the_disk_has_it(
+    autojump_clock: MockClock, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The message is ours by then, whatever becomes of this; a crash makes the attempt once more."""
+    heard: list[str] = []
+
+    async def keeps(*_: object) -> None:
+        heard.append("on its way to the disk")
+        await trio.sleep_forever()
+
+    monkeypatch.setattr(world.messages, "settle", keeps)
+    world.start()
+    world.sending.heard = lambda key, verdict: heard.append(str(verdict and verdict.event))
+    world.messages.submit(BRIAN)
+    await trio.testing.wait_all_tasks_blocked()
+    assert heard == ["taken", "on its way to the disk"]
+
+
 async def test_an_outcome_that_the_disk_does_not_take_is_kept_and_its_target_is_not_told_again(
     autojump_clock: MockClock, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
