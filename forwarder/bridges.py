@@ -267,6 +267,16 @@ def none(options: Options, path: Callable[[str], Path], /) -> Sequence[Objection
     return ()
 
 
+async def unasked(options: Options, node: str, /) -> Sequence[Objection]:
+    """There is nobody to ask."""
+    return ()
+
+
+def nobody(options: Options, /) -> Mapping[str, str]:
+    """No account of ours is needed."""
+    return {}
+
+
 @dataclass(frozen=True, slots=True)
 class CarrierSpec(Generic[O]):
     """A way to targets without an agent. table: of the node file, given whole as options.
@@ -284,6 +294,8 @@ class CarrierSpec(Generic[O]):
     make: Callable[[O, Ports], Carry]
     objections: Callable[[O, Callable[[str], Path]], Sequence[Objection]] = none
     """What is wrong with a table but its form: a file that is missing. Keys under the table; paths as Ports.path."""
+    ask: Callable[[O, str], Awaitable[Sequence[Objection]]] = unasked
+    """What the other side says now that does not fit the table, for `check --network`. str: the node's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,6 +342,8 @@ class ServiceSpec(Generic[O]):
     make: Callable[[O, ServicePorts, Sequence[trio.SocketListener]], Service]
     always: bool = False
     objections: Callable[[O, Callable[[str], Path]], Sequence[Objection]] = none
+    accounts: Callable[[O], Mapping[str, str]] = nobody
+    """Accounts that must be there and may originate, by the key under the table that names each."""
 
 
 @hookspec

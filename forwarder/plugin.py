@@ -252,6 +252,7 @@ class StrategySpec(Generic[O]):
 
     objections: what kind, targets and readers it cannot serve; the core has no table of its own.
     records: option 6, the zone lines of an address (owner relative to the domain).
+    tells: senders' stores are told the targets, so there must be agents.
     """
 
     name: str
@@ -259,6 +260,7 @@ class StrategySpec(Generic[O]):
     make: Callable[[Route, O, Ports], Strategy]
     objections: Callable[[Route, O], Sequence[Objection]]
     records: Callable[[Route, O], Sequence[str]] | None = None
+    tells: bool = False
 
 
 @dataclass(frozen=True, slots=True)

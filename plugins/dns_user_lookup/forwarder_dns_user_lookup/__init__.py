@@ -80,4 +80,4 @@ def records(route: Route, options: DnsUserLookupOptions) -> Sequence[str]:
 
 @hookimpl
 def forwarder_strategies() -> Sequence[StrategySpec[DnsUserLookupOptions]]:
-    return (StrategySpec(NAME, DnsUserLookupOptions, make, objections, records),)
+    return (StrategySpec(NAME, DnsUserLookupOptions, make, objections, records, tells=True),)

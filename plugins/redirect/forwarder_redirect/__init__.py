@@ -113,4 +113,4 @@ def _fallback_objections(route: Route) -> Sequence[Objection]:
 
 @hookimpl
 def forwarder_strategies() -> Sequence[StrategySpec[RedirectOptions]]:
-    return (StrategySpec(NAME, RedirectOptions, make, objections),)
+    return (StrategySpec(NAME, RedirectOptions, make, objections, tells=True),)

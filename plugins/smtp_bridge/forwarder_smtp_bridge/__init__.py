@@ -7,13 +7,14 @@ from weakref import WeakValueDictionary
 
 import trio
 
-from forwarder.bridges import CarrierSpec, Carry, DomainFacts, Service, ServicePorts, ServiceSpec
+from forwarder.bridges import CarrierSpec, Carry, DomainFacts, Service, ServicePorts, ServiceSpec, nobody
 from forwarder.plugin import Ports, hookimpl
+from forwarder_smtp_bridge.asking import ask
 from forwarder_smtp_bridge.carrier import Carrier
 from forwarder_smtp_bridge.entrance import Entrance
 from forwarder_smtp_bridge.homecoming import Homecoming
 from forwarder_smtp_bridge.looking import Looking
-from forwarder_smtp_bridge.options import BridgeOptions, objections
+from forwarder_smtp_bridge.options import BridgeOptions, incoming_accounts, objections, submitting_accounts
 from forwarder_smtp_bridge.postfix import postfix_auth, postfix_map
 from forwarder_smtp_bridge.reporting import Reporting
 from forwarder_smtp_bridge.returns import ReturnPaths, load_secrets
@@ -105,7 +106,8 @@ Make = Callable[[BridgeOptions, ServicePorts, Listeners], Service]
 
 
 def _service(name: str, make: Make, *, always: bool = False) -> ServiceSpec[BridgeOptions]:
-    return ServiceSpec(name, TABLE, BridgeOptions, make, always, objections)
+    accounts = {"lmtp": incoming_accounts, "submission": submitting_accounts}.get(name, nobody)
+    return ServiceSpec(name, TABLE, BridgeOptions, make, always, objections, accounts)
 
 
 @hookimpl
@@ -131,5 +133,6 @@ def forwarder_carriers() -> Sequence[CarrierSpec[BridgeOptions]]:
             via=_via,
             make=carry,
             objections=objections,
+            ask=ask,
         )
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -93,6 +93,18 @@ class BridgeOptions(Options):
     def fixed_account(self) -> str:
         """The one account that owns all submissions; "": each has its sender's."""
         return "" if self.submission.account == BY_SENDER else self.submission.account
+
+
+def incoming_accounts(options: BridgeOptions) -> Mapping[str, str]:
+    """Who owns the world's mail, by key."""
+    account = options.smtp_in.account
+    named = {"": account} if isinstance(account, str) else {f".{domain}": name for domain, name in account.items()}
+    return {f"smtp_in.account{key}": name for key, name in named.items()}
+
+
+def submitting_accounts(options: BridgeOptions) -> Mapping[str, str]:
+    """Who owns our users' mail, if it is one for all."""
+    return {"submission.account": options.fixed_account} if options.fixed_account else {}
 
 
 def objections(options: BridgeOptions, path: Callable[[str], Path]) -> Sequence[Objection]:

@@ -93,6 +93,12 @@ class Smarthost:
                 fates.update(await self._send(letter, part))
         return {mailbox: _noted(fate, letter.seen.changed) for mailbox, fate in fates.items()}
 
+    async def offers(self) -> Mapping[str, str]:
+        """The keywords of its EHLO, each with its parameters. Raises Lost."""
+        session = await self._open()
+        session.leave()
+        return session.offers
+
     def close(self) -> None:
         """Leaves all idle sessions."""
         while self._idle:

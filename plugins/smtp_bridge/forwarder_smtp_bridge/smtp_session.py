@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import socket
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -75,7 +75,8 @@ class SmtpSession:
 
     def __init__(self, sock: socket.socket, name: str) -> None:
         self.kept = False
-        self.offers: frozenset[str] = frozenset()
+        self.offers: Mapping[str, str] = {}
+        """Keywords of EHLO, each with its parameters."""
         self._socket = sock
         self._name = name
         self._unread = bytearray()
@@ -89,7 +90,8 @@ class SmtpSession:
         code, lines = self._read_reply(REPLY)
         if code != 250:
             raise Lost("EHLO", reply=_reply(code, lines))
-        self.offers = frozenset(line.split(b" ")[0].decode("latin-1").upper() for line in lines[1:])
+        words = (line.decode("latin-1").partition(" ") for line in lines[1:])
+        self.offers = {keyword.upper(): parameters for keyword, _, parameters in words}
 
     def transact(self, envelope: Envelope, message: Iterable[bytes], fates: dict[Mailbox, Fate]) -> None:
         """One transaction. What is decided is in `fates`, even if the session is lost midway.
