@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -37,8 +38,10 @@ def show(domain: Annotated[str, typer.Argument(metavar="DOMAIN")], config: Confi
     if host.domain is None:
         raise Wrong(str(host.error))
     reader = Reader(folder.settings.folder, folder.settings, folder.plugins.strategies)
-    routes = [found for found in sweep_domain(reader, host.domain) if not isinstance(found, ConfigError)]
+    met = list(sweep_domain(reader, host.domain))
+    routes = [found for found in met if not isinstance(found, ConfigError)]
     facts = zone_facts(folder.settings, folder.plugins, host.domain, routes, SigningKeys(folder.settings.folder))
+    facts = replace(facts, others=facts.others or len(routes) < len(met))  # no wildcard may take a broken file's name
     parts = published(facts, serve=host.domain.dns.mode != "off")
     if json:
         print_json([{"title": part.title, "records": [record._asdict() for record in part.records]} for part in parts])

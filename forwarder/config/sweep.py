@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 
-from forwarder.config.domains import Domain
+from forwarder.config.domains import Domain, domain_name
 from forwarder.config.entries import Specs
 from forwarder.config.lines import ConfigError, ConfigErrors, inside, read_text
-from forwarder.config.names import ADDRESSES, localpart_of
+from forwarder.config.names import ADDRESSES, DOMAINS, localpart_of
 from forwarder.config.reading import Hosts, Reader
 from forwarder.config.settings import Settings
 from forwarder.model import Mailbox, Route
+from forwarder.ports import Unread
 
 
 def sweep(folder: Path, settings: Settings, specs: Specs) -> Iterator[Route | ConfigError]:
@@ -48,6 +49,19 @@ def sweep_domain(reader: Reader, domain: Domain) -> Iterator[Route | ConfigError
             yield ConfigError(file, 0, "", f"cannot be read: {error.strerror}")
         except ConfigErrors as found:
             yield from found.errors
+
+
+def unread(error: ConfigError) -> Unread | None:
+    """What a mistake that a sweep tells leaves unknown; None: no entry at all."""
+    match PurePath(error.file).parts:
+        case (top, domain, name) if top == ADDRESSES and (localpart := localpart_of(name)) is not None:
+            return Unread(domain, localpart)
+        case (top, name) if top == DOMAINS and (host := domain_name(Path(name))) is not None:
+            return Unread(host)
+        case (top,) if top == DOMAINS:
+            return Unread()
+        case _:
+            return None
 
 
 def address_paths(folder: Path) -> Iterator[Path]:

@@ -15,11 +15,12 @@ import apsw
 import trio
 
 from forwarder.config.entries import Specs
+from forwarder.config.lines import ConfigError
 from forwarder.config.settings import Settings
-from forwarder.config.sweep import sweep
+from forwarder.config.sweep import sweep, unread
 from forwarder.daemon.state import DATABASE, SCHEMA
 from forwarder.model import Route
-from forwarder.ports import Clock
+from forwarder.ports import Clock, Unread
 from forwarder.storage import fsck
 from forwarder.storage.bodies import Bodies
 from forwarder.storage.catalogue import Catalogue
@@ -104,15 +105,17 @@ async def _mend(place: Looked, problem: Problem) -> bool:
 
 async def _catalogue(place: Looked, report: Report, *, repair: bool) -> None:
     """Against the files as they are now; what is broken in them is told by `check`."""
-    entries, wrong = 0, list[str]()
+    entries, wrong, missed = 0, list[str](), set[Unread]()
     found = _routes(place)
     while some := await trio.to_thread.run_sync(lambda: list(islice(found, ROUTES_AT_ONCE))):
-        entries += len(some)
-        wrong += await place.catalogue.differing(some)
+        routes = [one for one in some if isinstance(one, Route)]
+        missed.update(one for one in some if isinstance(one, Unread))
+        entries += len(routes)
+        wrong += await place.catalogue.differing(routes)
     report.checked["entries"] = entries
     texts = [f"{entry} is not in the catalogue as its file has it" for entry in wrong[:NAMED]]
     texts += [f"and {len(wrong) - NAMED} more entries"] if len(wrong) > NAMED else []
-    if not wrong and (extra := await place.catalogue.count() - entries) > 0:
+    if not wrong and (extra := await place.catalogue.count() - await place.catalogue.left(missed) - entries) > 0:
         texts.append(f"{extra} entries of the catalogue have no file any more")
     if texts and repair:
         await place.renew()
@@ -120,9 +123,12 @@ async def _catalogue(place: Looked, report: Report, *, repair: bool) -> None:
         report.add(Problem("catalogue", text), repaired=repair)
 
 
-def _routes(place: Looked) -> Iterator[Route]:
-    found = sweep(place.settings.folder, place.settings, place.specs)
-    return (route for route in found if isinstance(route, Route))
+def _routes(place: Looked) -> Iterator[Route | Unread]:
+    for found in sweep(place.settings.folder, place.settings, place.specs):
+        if not isinstance(found, ConfigError):
+            yield found
+        elif missed := unread(found):
+            yield missed
 
 
 async def check_at_rest(

@@ -16,13 +16,13 @@ from forwarder.config.domains import Domain
 from forwarder.config.keys import SigningKeys
 from forwarder.config.lines import ConfigError
 from forwarder.config.settings import Settings
-from forwarder.config.sweep import sweep
+from forwarder.config.sweep import sweep, unread
 from forwarder.daemon.zones import Bound, record_lines, zone_facts
 from forwarder.dns.answer import Answerer
 from forwarder.dns.zone import Zone
 from forwarder.model import Mailbox, Route, user_label
 from forwarder.plugins import Plugins
-from forwarder.ports import Found
+from forwarder.ports import Found, Unread
 from forwarder.ports.setbacks import Setback
 from forwarder.storage.catalogue import Catalogue
 
@@ -39,6 +39,7 @@ class _Users:
 
     records: list[str] = field(default_factory=list)
     others: bool = False
+    complete: bool = True
 
 
 class Published:
@@ -112,12 +113,15 @@ class Published:
         zones = await trio.to_thread.run_sync(lambda: self._zones(users, complete=True))
         self.answerer.swap(zones)
 
-    async def _routes(self, users: dict[str, _Users], errors: dict[str, str]) -> AsyncIterator[Route]:
+    async def _routes(self, users: dict[str, _Users], errors: dict[str, str]) -> AsyncIterator[Route | Unread]:
         found = sweep(self._settings.folder, self._settings, self._plugins.strategies)
         while some := await trio.to_thread.run_sync(_some, found):
             for route in some:
                 if isinstance(route, ConfigError):
                     errors[route.file] = str(route)
+                    if missed := unread(route):
+                        self._miss(users, missed)
+                        yield missed
                     continue
                 if route.matched == "exact":
                     self._gather(users[route.address.domain], route)
@@ -128,15 +132,23 @@ class Published:
         users.records += lines
         users.others = users.others or not lines
 
+    def _miss(self, users: dict[str, _Users], missed: Unread) -> None:
+        """What cannot be read may have records or none: no wildcard may take its name; a whole domain's may be any."""
+        for name in [missed.domain] if missed.domain else self._addresses.domains:
+            users[name].others = True
+            users[name].complete = users[name].complete and missed.localpart is not None
+
     def _zones(self, users: dict[str, _Users], *, complete: bool) -> list[Zone]:
         return [
-            self._zone(host.domain, users.get(host.name, _Users()), complete)
+            self._zone(host.domain, users.get(host.name, _Users(complete=complete)))
             for host in list(self._addresses.domains.values())
             if host.domain is not None and host.domain.dns.mode in SERVED
         ]
 
-    def _zone(self, domain: Domain, users: _Users, complete: bool) -> Zone:
-        facts = zone_facts(self._settings, self._plugins, domain, (), self._keys, bound=self._bound, complete=complete)
+    def _zone(self, domain: Domain, users: _Users) -> Zone:
+        facts = zone_facts(
+            self._settings, self._plugins, domain, (), self._keys, bound=self._bound, complete=users.complete
+        )
         return Zone(replace(facts, records=[*facts.records, *users.records], others=users.others))
 
 

@@ -21,6 +21,7 @@ from forwarder.ports.addresses import (
     Found,
     Nobody,
     NotOurs,
+    Unread,
 )
 from forwarder.ports.net import (
     Agent,
@@ -83,6 +84,7 @@ __all__ = [
     "Full",
     "Nobody",
     "NotOurs",
+    "Unread",
     "Broken",
     "ByCarrier",
     "Answer",

@@ -32,6 +32,16 @@ class Broken(NamedTuple):
     text: str
 
 
+class Unread(NamedTuple):
+    """Met by a sweep, and not to be read or understood now: what was known of it stays.
+
+    localpart None: the domain with all its entries. domain "": every domain.
+    """
+
+    domain: str = ""
+    localpart: str | None = None
+
+
 Answer = Found | Nobody | NotOurs | Broken
 
 

@@ -6,13 +6,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Callable, Sequence
+from collections.abc import AsyncIterable, Collection, Sequence
 from functools import partial
 
 import apsw
 
 from forwarder.model import Mailbox, Route
+from forwarder.ports import Unread
 from forwarder.storage.database import Database, Migration
+
+_UNREAD = "(?1 = '' OR domain = ?1) AND (?2 IS NULL OR entry = ?2)"
 
 SWEEP_ROUTES = 500
 """Entries written in one transaction."""
@@ -52,14 +55,14 @@ class Catalogue:
         sql = "SELECT coalesce(max(sweep), 0) FROM catalogue_entries"
         self._sweep = await self._database.read(lambda connection: int(connection.execute(sql).get))
 
-    async def sweep(self, routes: AsyncIterable[Route]) -> int:
+    async def sweep(self, routes: AsyncIterable[Route | Unread]) -> int:
         """Takes in every entry there is, then drops what is there no more; how many were met. Sets `complete`.
 
-        A sweep that does not reach its end drops nothing.
+        A sweep that does not reach its end drops nothing, and none drops what could not be read.
         """
         self._sweep += 1
         met = 0
-        slice_: list[Route] = []
+        slice_: list[Route | Unread] = []
         async for route in routes:
             slice_.append(route)
             if len(slice_) == SWEEP_ROUTES:
@@ -106,9 +109,26 @@ class Catalogue:
 
         return await self._database.read(read)
 
-    async def _write(self, routes: Sequence[Route]) -> int:
-        if routes:
-            job: Callable[[apsw.Connection], None] = partial(_put, routes=tuple(routes), sweep=self._sweep)
+    async def left(self, unread: Collection[Unread]) -> int:
+        """Entries it has of what could not be read."""
+        sql = f"SELECT entry FROM catalogue_entries WHERE {_UNREAD}"  # noqa: S608
+
+        def read(connection: apsw.Connection) -> int:
+            return len({entry for one in unread for (entry,) in connection.execute(sql, _named(one))})
+
+        return await self._database.read(read)
+
+    async def _write(self, met: Sequence[Route | Unread]) -> int:
+        routes = [one for one in met if isinstance(one, Route)]
+        unread = [one for one in met if isinstance(one, Unread)]
+        stays = f"UPDATE catalogue_entries SET sweep = ?3 WHERE {_UNREAD}"  # noqa: S608
+
+        def job(connection: apsw.Connection) -> None:
+            _put(connection, routes, self._sweep)
+            for one in unread:
+                _run(connection, stays, *_named(one), self._sweep)
+
+        if met:
             await self._database.commit(job, point="catalogue.saw")
         return len(routes)
 
@@ -116,6 +136,12 @@ class Catalogue:
         return await self._database.read(
             lambda connection: [str(entry) for (entry,) in connection.execute(sql, bindings)]
         )
+
+
+def _named(unread: Unread) -> tuple[str, str | None]:
+    """What _UNREAD is asked with."""
+    mailbox = None if unread.localpart is None else Mailbox(unread.localpart, unread.domain)
+    return unread.domain, None if mailbox is None else str(mailbox.folded)
 
 
 def _put(connection: apsw.Connection, routes: Sequence[Route], sweep: int) -> None:
@@ -155,6 +181,6 @@ def _drop_older(connection: apsw.Connection, sweep: int) -> int:
     return _run(connection, sql, sweep, SWEEP_ROUTES)
 
 
-def _run(connection: apsw.Connection, sql: str, *bindings: str | int) -> int:
+def _run(connection: apsw.Connection, sql: str, *bindings: str | int | None) -> int:
     connection.execute(sql, bindings)
     return connection.changes()

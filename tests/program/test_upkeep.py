@@ -11,15 +11,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import dns.message
+import dns.query
+import dns.rcode
 import pytest
 
 from forwarder.config.settings import load_settings
 from forwarder.daemon.backup import back_up
+from forwarder.model import user_label
 from forwarder.storage.bodies import Bodies
 from forwarder.wire.msrap import QuerySize, Retrieve, UnPin, View
 from forwarder.wire.rnaqp import Peek
 
 from .node import Node
+from .peers import eventually
 from .ports import free_port
 from .session import Session, notification, notify, submit
 
@@ -123,6 +128,49 @@ def test_fsck_holds_the_catalogue_against_the_address_files(node: Node) -> None:
     assert "1 entries of the catalogue have no file any more" in run("fsck", "--config", node.folder).out
     assert run("fsck", "--repair", "--config", node.folder).code == 0
     assert run("fsck", "--config", node.folder).code == 0
+
+
+@pytest.mark.parametrize("file", [f"addresses/{DOMAIN}/brian.toml", f"domains/{DOMAIN}.toml"])
+def test_a_slip_in_a_file_takes_nothing_from_readers_once_it_is_mended(node: Node, file: str) -> None:
+    """Neither a sweep (at a start, a reload, each hour) nor fsck takes what cannot be read for what is not there."""
+    fill(node)
+    path = node.folder / file
+    right = path.read_text()
+    path.write_text("strategy =\n" + right)
+    assert run("fsck", "--repair", "--config", node.folder).out.startswith("all is fine")
+    assert node.stop() == 0
+    node.start()
+    eventually(lambda: file in node.ask("status")["broken"])
+    assert run("fsck", "--repair", "--config", node.folder).out.startswith("all is fine")
+    path.write_text(right)
+    with Session(node, "rnaqp", "brian") as reader:
+        eventually(lambda: reader.ask(Peek(None, 10)).data.items)
+
+
+@pytest.mark.parametrize(
+    ("slip", "rcode"),
+    [(f"addresses/{DOMAIN}/anna.toml", dns.rcode.NXDOMAIN), (f"domains/{DOMAIN}.toml", dns.rcode.SERVFAIL)],
+)
+def test_a_slip_in_a_file_leaves_its_names_to_the_agent_and_to_no_wildcard(
+    node: Node, slip: str, rcode: dns.rcode.Rcode
+) -> None:
+    """A wildcard of user records would take the mail of all whose files cannot be read."""
+    catch_all = '{ strategy = "dns_user_lookup", to = ["lost@isp.example"], fallback = "rewrite_resend" }'
+    (node.folder / "domains" / f"{DOMAIN}.toml").write_text(f'tag = ""\ncatch_all = {catch_all}\n')
+    (node.folder / "addresses" / DOMAIN / "brian.toml").unlink()
+    question = dns.message.make_query(f"{user_label('anna')}._im2000-user.{DOMAIN}", "TXT")
+
+    def answer() -> dns.message.Message:
+        return dns.query.udp(question, "127.0.0.1", 5, node.port("dns"))
+
+    node.ask("reload")
+    eventually(lambda: "lost@isp.example" in answer().to_text())
+    with (node.folder / slip).open("a") as file:
+        file.write("slip =\n")
+    node.ask("reload")
+    eventually(lambda: answer().rcode() == rcode)
+    assert answer().answer == []
+    assert "lost@isp.example" not in run("dns", "show", DOMAIN, "--config", node.folder).out
 
 
 def test_fsck_tells_a_person_what_it_will_not_touch(node: Node) -> None:

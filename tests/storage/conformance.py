@@ -5,14 +5,14 @@ An engine's own test file gives a fixture `engine` and inherits these classes.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from typing import Generic, Protocol, TypeVar
 
 import pytest
 import trio
 
 from forwarder.model import Endpoint, Mailbox, Outcome, Route
-from forwarder.ports import Arrival, Debt, Inbox, Ledger, Waiting
+from forwarder.ports import Arrival, Debt, Inbox, Ledger, Unread, Waiting
 from forwarder.storage.caps import InboxLimits
 
 T = TypeVar("T")
@@ -25,7 +25,8 @@ LIMITS = InboxLimits(waiting=10, waiting_per_sender=4, per_sender_per_day=6, per
 class FullCatalogue(Protocol):
     complete: bool
 
-    async def sweep(self, routes: AsyncIterator[Route]) -> int: ...
+    async def sweep(self, routes: AsyncIterator[Route | Unread]) -> int: ...
+    async def left(self, unread: Collection[Unread]) -> int: ...
     async def saw(self, route: Route) -> None: ...
     async def forgot(self, entry: str) -> None: ...
     async def read_by(self, account: str) -> Sequence[str]: ...
@@ -128,7 +129,7 @@ def debt(engine: Engine, key: int, **changes: object) -> Debt:
     return made._replace(**changes)  # type: ignore[arg-type]
 
 
-async def one_by_one(routes: Sequence[Route]) -> AsyncIterator[Route]:
+async def one_by_one(routes: Sequence[Route | Unread]) -> AsyncIterator[Route | Unread]:
     for route in routes:
         yield route
 
@@ -498,6 +499,22 @@ class CatalogueLaws:
         assert await engine.catalogue.read_by("bob") == []
         assert await engine.catalogue.read_by("freda") == ["b@pobox.example"]
         assert await engine.catalogue.list("pobox.example") == ["b@pobox.example"]
+
+    async def test_a_sweep_drops_nothing_that_could_not_be_read(self, engine: Engine) -> None:
+        await engine.catalogue.sweep(
+            one_by_one([
+                *(route("a", readers=["bob"]), route("gone", readers=["bob"])),
+                *(route("boss", readers=["bob"], domain="x.example"), route("c", readers=["bob"], domain="y.example")),
+            ])
+        )  # fmt: skip
+        met = [Unread("pobox.example", "a"), Unread("x.example")]
+        assert await engine.catalogue.sweep(one_by_one(met)) == 0
+        assert await engine.catalogue.read_by("bob") == ["a@pobox.example", "boss@x.example"]
+        assert await engine.catalogue.left({*met, Unread("pobox.example", "gone")}) == 2
+        await engine.catalogue.sweep(one_by_one([Unread()]))
+        assert await engine.catalogue.read_by("bob") == ["a@pobox.example", "boss@x.example"]
+        await engine.catalogue.sweep(one_by_one([]))
+        assert await engine.catalogue.read_by("bob") == []
 
     async def test_single_entries_are_corrected_in_between(self, engine: Engine) -> None:
         await engine.catalogue.sweep(one_by_one([route("a", readers=["bob"])]))
