@@ -90,7 +90,8 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 @contextmanager
 def _handled(numbers: tuple[signal.Signals, ...], how: Callable[[int, FrameType | None], object]) -> Iterator[None]:
-    before = {number: signal.signal(number, how) for number in numbers}
+    heard = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]  # as under nohup
+    before = {number: signal.signal(number, how) for number in heard}
     try:
         yield
     finally:

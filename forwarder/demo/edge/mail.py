@@ -16,6 +16,8 @@ PATIENCE = 20.0
 """Seconds for one step of a letter. Postfix asks a queue again only after minutes, so none may need that."""
 LETTERS, NONE = 0, 1
 """What `fetchmail --check` ends with."""
+HEADS = "grep -E -m 5 '^(Return-Path|Delivered-To: SRS0|Action|Status|Diagnostic-Code)'"
+"""Of a report, what is to be seen."""
 RETURN_PATH = re.compile(rf"^Return-Path: <(SRS0=\S+={OUTSIDE}=ann@srs\.{POBOX})>$", re.MULTILINE)
 
 
@@ -102,11 +104,9 @@ class Letters:
             return
         said = self._says(self._world.mx.says_of(DAVE), "bounced")
         line.must(FULL[:9] in said, f"{FULL[:9]} from {OUTSIDE}", f"{OUTSIDE} did not refuse it")
-        report = f"grep -l 'Final-Recipient: rfc822; {DAVE}' {WORLD}/mail/ann/new/*"
-        _, file = self._shell.wait(report, lambda code, _: code == 0, PATIENCE)
-        if line.must(bool(file), "report at ann's", "no report reached ann"):
-            heads = "'^(Return-Path|Delivered-To: SRS0|Action|Status|Diagnostic-Code)'"
-            said = self._shell.command(f"grep -E -m 5 {heads} {file.strip()}", show=True)
+        report = f"grep -l 'Final-Recipient: rfc822; {DAVE}' {WORLD}/mail/ann/new/* | xargs -r cat | {HEADS}"
+        _, said = self._shell.wait(report, lambda code, _: code == 0, PATIENCE)
+        if line.must(bool(said), "report at ann's", "no report reached ann"):
             line.must(f"Delivered-To: {self._srs}\n" in said, "by SRS0=...", "it did not come by the SRS address")
             due = "Return-Path: <>\n", "Action: failed\n", f"Status: {FULL[4:9]}\n"
             line.must(all(text in said for text in due), "null sender", "the report is not what it should be")

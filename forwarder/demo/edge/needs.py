@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
+import tempfile
 from collections.abc import Iterator
 from importlib.util import find_spec
+from pathlib import Path
 
 from forwarder.cli.errors import Wrong
 
@@ -39,3 +42,11 @@ def _missing() -> Iterator[str]:
             yield f"{', '.join(lacking)} not found: apt-get install {package}"
     if find_spec("srslib") is None:
         yield "srslib not found: pip install 'forwarder[smtp]'"
+    if closed := _closed(Path(tempfile.gettempdir())):
+        yield f"Postfix's own user may not pass {closed}, where our folder would lie: set TMPDIR, as to /tmp"
+
+
+def _closed(folder: Path) -> Path | None:
+    """The first folder on the way to this one that others may not pass."""
+    way = (*reversed(folder.parents), folder)
+    return next((each for each in way if not each.stat().st_mode & stat.S_IXOTH), None)
