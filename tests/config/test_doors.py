@@ -130,7 +130,7 @@ def test_who_asks_for_carriers_alone_hears_nothing_of_services(asked: Callable[.
 def test_a_mistake_in_a_table_that_several_share_is_said_once_with_its_line(
     asked: Callable[..., Doors], table: str, line: int, word: str
 ) -> None:
-    text = f'[listen]\nlmtp = ["127.0.0.1:24"]\n[bridge]\n{table}\n'
+    text = f'[listen]\nlmtp = ["127.0.0.1:24"]\n[bridge]\n{table}\nhost = "h:25"\n'
     errors = [error for error in said(asked, text) if word in error]
     assert len(errors) == 1
     assert errors[0].startswith(f"forwarder.toml:{line}")

@@ -16,6 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import apsw
 import trio
@@ -25,21 +26,22 @@ from .clock import Control
 from .daemon import INSTANTS
 from .damage import plant
 from .house import ROOT, House
+from .letters import QUIET, Letters
+from .mail import Smarthost, serve_smarthost
 from .peers import Agents, Source, serve_agents, serve_names, serve_source
 from .truth import Truth
 
 LIFE_SECONDS = 0.6
 AUDIT_SECONDS = 25.0
 A_DAY = 86400.0
+A_REPEAT = 1.1 * A_DAY + 3600
+"""Our own store's next repeat is surely due: it hears at the latest then what failed behind an agent before a kill."""
 KILLS_TO_AUDIT = 25
 FSCK_SECONDS = 0.6
-NEEDS = {"removed": 4000.0, "ledger.reopen": A_DAY + 3600}
-"""Seconds that the clock must turn for a point: a body was freed a while ago, a store's next repeat is due."""
+NEEDS = {"removed": 4000.0, "ledger.reopen": A_DAY + 3600, "reported": 2 * QUIET}
+"""Seconds that the clock must turn for a point: a body was freed a while ago, a store's next repeat is due, the MTA
+has surely had its answer."""
 RARE, RARE_IN_HASTE = 0.02, 0.3
-
-
-BRIDGED = ("received", "taken back", "failed behind", "reported", "reader.done")
-"""Only plugins that bring other mail come to them, and none of those lives here."""
 
 
 def marked_points() -> dict[str, str]:
@@ -51,15 +53,23 @@ def marked_points() -> dict[str, str]:
                 point = str(node.value.value)
                 assert point not in found, f"point {point} is marked twice"
                 found[point] = str(path.relative_to(ROOT))
-    return {point: file for point, file in found.items() if point not in BRIDGED}
+    return found
+
+
+class Peers(NamedTuple):
+    """The daemon's house and all around it."""
+
+    house: House
+    truth: Truth
+    letters: Letters
+    smarthost: Smarthost
+    clients: Clients
 
 
 class Campaign:
-    def __init__(self, house: House, truth: Truth, clients: Clients, chance: random.Random, *, eager: bool) -> None:
+    def __init__(self, peers: Peers, chance: random.Random, *, eager: bool) -> None:
         self.eager = eager
-        self.house = house
-        self.truth = truth
-        self.clients = clients
+        self.house, self.truth, self.letters, self.smarthost, self.clients = peers
         self.chance = chance
         self.kills = 0
         self.lost: list[str] = []
@@ -140,18 +150,18 @@ class Campaign:
 
     async def audit(self) -> None:
         """What was acknowledged must arrive now; then the state is looked at from outside."""
-        self.house.control.turn(A_DAY + 3600)
+        self.house.control.turn(A_REPEAT)
         for sent in self.truth.sent.values():
             if sent.doubtful and sent.acked and not sent.verified:
                 sent.due, sent.doubtful = 0.0, False
         self.truth.life = self.house.life + 1
-        self.clients.calm = True
+        self.clients.calm = self.smarthost.calm = True
         if not await self.house.start():
             raise RuntimeError(f"the daemon does not start: {self.house.log()[-3:]}")
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.clients.run)
             deadline = trio.current_time() + AUDIT_SECONDS
-            while (left := self.truth.open_items()) and trio.current_time() < deadline:  # noqa: ASYNC110  # others work
+            while (left := self._left()) and trio.current_time() < deadline:  # noqa: ASYNC110  # others work
                 await trio.sleep(0.05)
             self.lost += [item for item in left if item not in self.lost]
             code = await self.house.stop()
@@ -161,7 +171,22 @@ class Campaign:
         self.truth.check_works()
         self._check_bodies()
         self.truth.release()
-        self.clients.calm = False
+        self.clients.calm = self.smarthost.calm = False
+
+    def _left(self) -> list[str]:
+        """What was acknowledged and has not arrived; and what has, and is not let go."""
+        found = self.truth.open_items() + self.letters.open_items()
+        return found or [f"letter {number} is kept though nobody needs it" for number in self._kept()]
+
+    def _kept(self) -> list[int]:
+        if not (done := self.letters.done):
+            return []
+        connection = apsw.Connection(str(self.house.folder / "state" / "forwarder.db"), apsw.SQLITE_OPEN_READONLY)
+        try:
+            kept = {digest for (digest,) in connection.execute("SELECT sha256 FROM message WHERE freed IS NULL")}
+        finally:
+            connection.close()
+        return [number for digest, number in done.items() if digest in kept]
 
     def _check_bodies(self) -> None:
         """The sweep has run at the start: no orphan, and no row without its file."""
@@ -184,6 +209,7 @@ class Campaign:
         """All is over: every key has ended, nothing is remembered, and the daemon goes on."""
         await self.audit()
         self.truth.forget()
+        self.letters.forget()
         self.house.control.turn(80 * A_DAY)
 
     def report(self, seconds: float) -> str:
@@ -207,8 +233,8 @@ async def campaign(folder: Path, kills: int, seed: int, *, eager: bool = False, 
     """eager: until each marked point was a place of death, with `kills` at most; else that many."""
     chance = random.Random(seed)
     async with trio.open_nursery() as nursery:
-        house = await _house(folder, nursery, chance, RARE_IN_HASTE if eager else RARE)
-        made = Campaign(*house, chance, eager=eager)
+        peers = await _peers(folder, nursery, chance, RARE_IN_HASTE if eager else RARE)
+        made = Campaign(peers, chance, eager=eager)
         await made.house.open()
         try:
             await _fight(made, kills, progress=progress)
@@ -219,16 +245,16 @@ async def campaign(folder: Path, kills: int, seed: int, *, eager: bool = False, 
     return made
 
 
-async def _house(
-    folder: Path, nursery: trio.Nursery, chance: random.Random, rare: float
-) -> tuple[House, Truth, Clients]:
+async def _peers(folder: Path, nursery: trio.Nursery, chance: random.Random, rare: float) -> Peers:
     truth = Truth(Control(folder / "control"), folder / "diary")
     ext = await serve_agents(Agents(truth, chance, extended=True), nursery)
     old = await serve_agents(Agents(truth, chance, extended=False), nursery)
     isp = await serve_source(Source(truth, chance), nursery)
     places = {"ext.test": {"rnasp": ext}, "old.test": {"rnasp": old}, "isp.test": {"msrap": isp}}
-    house = House(folder, places, await serve_names(nursery))
-    return house, truth, Clients(house, truth, chance, rare)
+    letters = Letters(truth)
+    smarthost = Smarthost(letters, chance)
+    house = House(folder, places, await serve_names(nursery), await serve_smarthost(smarthost, nursery))
+    return Peers(house, truth, letters, smarthost, Clients(house, truth, letters, chance, rare))
 
 
 async def _fight(made: Campaign, kills: int, *, progress: bool) -> None:

@@ -16,7 +16,9 @@ from forwarder.wire.rnasp import Capabilities, Status
 from forwarder.wire.session import MSOAP, MSRAP, RNAQP, RNASP, Protocol
 
 from .house import ADDRESSES, PASSWORD, House
+from .letters import Letters
 from .line import LOST, Line
+from .mail import Mta, PopReader
 from .peers import notification
 from .truth import FOREVER, MESSAGES, Own, Sent, Submission, Truth, body
 
@@ -33,14 +35,26 @@ AGAIN_SECONDS = 500
 class Clients:
     """calm: nothing is killed, everything is read, nothing new begins. rare: how probable is what seldom happens."""
 
-    def __init__(self, house: House, truth: Truth, chance: random.Random, rare: float) -> None:
+    def __init__(self, house: House, truth: Truth, letters: Letters, chance: random.Random, rare: float) -> None:
+        self._mta = Mta(house, letters, chance)
+        self._readers = [PopReader(house, letters, chance, account) for account in ("polly", "quinn")]
         self._house = house
         self._truth = truth
         self._chance = chance
         self._rare = rare
-        self.calm = False
+        self._calm = False
         self._names = [name for name in ADDRESSES if name != "guest"]
         self._out: set[bytes] = set()
+
+    @property
+    def calm(self) -> bool:
+        return self._calm
+
+    @calm.setter
+    def calm(self, calm: bool) -> None:
+        self._calm = self._mta.calm = calm
+        for reader in self._readers:
+            reader.calm = calm
 
     def _line(self, service: str, protocol: Protocol) -> Line:
         return Line(self._house.address, self._house.ports[service], protocol)
@@ -49,6 +63,7 @@ class Clients:
         """Until everybody has lost his line."""
         self._new, self._submit = NEW_EACH_LIFE, SUBMISSIONS_EACH_LIFE
         self._out.clear()
+        self._mta.wake()
         async with trio.open_nursery() as nursery:
             for work in (
                 self._notify,
@@ -61,6 +76,9 @@ class Clients:
                 self._keys,
                 self._keys,
                 self._guest,
+                self._mta.run,
+                self._mta.run,
+                *(reader.run for reader in self._readers),
             ):
                 nursery.start_soon(self._until_lost, work)
 

@@ -27,9 +27,9 @@ DOMAIN = "pobox.test"
 SERVICES = ("rnasp", "msrap", "rnaqp", "msoap")
 PASSWORD = "secret"
 PATIENCE = 30.0
-ACCOUNTS = ("brian", "toby", "freda")
+ACCOUNTS = ("brian", "toby", "freda", "polly", "quinn", "smtpgateway")
 
-ADDRESSES: Mapping[str, str] = {
+ADDRESSES: dict[str, str] = {
     "sub": 'strategy = "subscribe"\nreaders = ["brian"]',
     "take": 'strategy = "subscribe"\nreaders = ["toby"]',
     "role": 'kind = "role"\nto = ["a@ext.test", "b@old.test", "late@ext.test"]',
@@ -46,20 +46,45 @@ ADDRESSES: Mapping[str, str] = {
     "sticky": 'strategy = "diary"\nto = ["s@ext.test", "t@ext.test", "u@ext.test"]\n[diary]\nfile = "{diary}"',
     "guest": 'strategy = "subscribe"\nreaders = ["brian"]',
 }
+MAILBOXES: dict[str, str] = {
+    "box": 'strategy = "subscribe"\nkind = "role"\nreaders = ["polly", "quinn"]',
+    "out": 'to = ["x@smtp.test"]',
+    "bad": 'to = ["bad@smtp.test"]',
+    "no": 'to = ["no@ext.test"]\n[rewrite_resend]\nstateless = true',
+}
+"""For today's mail (letters.py)."""
+NOBODY = Endpoint("127.0.0.1", 9)
+BRIDGE = """
+[bridge.smtp_out]
+smarthost = "{smarthost}"
+[bridge.returns]
+domain = "srs.pobox.test"
+"""
 
 
 class House:
-    """places: domain to service to where it is, for `[resolve.static]`. nameserver: answers for everybody else."""
+    """places: domain to service to where it is, for `[resolve.static]`. nameserver: answers for everybody else.
 
-    def __init__(self, folder: Path, places: Mapping[str, Mapping[str, Endpoint]], nameserver: Endpoint) -> None:
+    smarthost: of the bridge to today's mail, for smtp.test.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        places: Mapping[str, Mapping[str, Endpoint]],
+        nameserver: Endpoint,
+        smarthost: Endpoint = NOBODY,
+    ) -> None:
         self.folder = folder / "house"
         self.diary = folder / "diary"
         self.control = Control(folder / "control")
         chance = random.SystemRandom()  # an address of our own on loopback, so that its ports are free for good
         self.address = f"127.{chance.randrange(20, 250)}.{chance.randrange(1, 250)}.{chance.randrange(1, 250)}"
         self.ports = {service: 7101 + place for place, service in enumerate(SERVICES)}
+        self.pop3, self.lmtp = 7110, folder / "lmtp"
         self.life = 0
         self._make(places, nameserver)
+        self._bridge(smarthost)
         self.deaths: list[tuple[str, str]] = []
         self.died_at = ("", "")
         self.code = 0
@@ -75,6 +100,9 @@ class House:
         sets = {
             **{f"listen.{service}": f'["{self.address}:{port}"]' for service, port in self.ports.items()},
             "listen.dns": "[]",
+            "listen.lmtp": f'["unix:{self.lmtp}"]',
+            "listen.pop3": f'["{self.address}:{self.pop3}"]',
+            "resolve.via": '{ "smtp.test" = "smtp" }',
             "network.allow": '["127.0.0.0/8"]',
             "resolve.nameservers": f'["{nameserver}"]',
             "resolve.static": f"{{ {static} }}",
@@ -87,11 +115,18 @@ class House:
         for name in ACCOUNTS:
             text = f'password = "{cheap.hash(PASSWORD)}"\nmay = ["read", "originate"]\n'
             _write(self.folder / "accounts" / f"{name}.toml", text)
-        for name in ADDRESSES:
+        for name in (*ADDRESSES, *MAILBOXES):
             self.write(name)
 
+    def _bridge(self, smarthost: Endpoint) -> None:
+        node = self.folder / "forwarder.toml"
+        node.write_text(node.read_text() + BRIDGE.format(smarthost=smarthost))
+        secret = self.folder / "srs.secret"
+        secret.write_text("a secret of the crash harness\n")
+        secret.chmod(0o600)
+
     def write(self, name: str) -> None:
-        text = ADDRESSES[name].replace("{diary}", str(self.diary)) + "\n"
+        text = (ADDRESSES | MAILBOXES)[name].replace("{diary}", str(self.diary)) + "\n"
         _write(self.folder / "addresses" / DOMAIN / f"{name}.toml", text)
 
     def remove(self, name: str) -> None:

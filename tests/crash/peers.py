@@ -12,7 +12,7 @@ from forwarder.net.server import Limits, PduServer, bound, listen
 from forwarder.testing import MemoryLog
 from forwarder.wire import msrap, rnasp
 from forwarder.wire.notification import encode_notification
-from forwarder.wire.outcome import ACCEPTED, DEFERRED, MOVED, REDIRECTED
+from forwarder.wire.outcome import ACCEPTED, DEFERRED, MOVED, NOUSER, REDIRECTED
 from forwarder.wire.rnaqp import Authenticate
 from forwarder.wire.rnasp import Capabilities, NotifyAnswer, Status
 from forwarder.wire.session import MSRAP, RNASP
@@ -48,6 +48,8 @@ class Agents:
         if name == "late" and key not in self._late and self._chance.random() < 0.5:
             self._late.add(key)
             return Outcome(DEFERRED, retryafter=300)
+        if mailbox == "no@ext.test":
+            return Outcome(NOUSER)
         if mailbox == "moved@ext.test":
             return Outcome(REDIRECTED, (Redirect(parse_mailbox(BEYOND[mailbox][0]), None, PERMANENT, 86400),))
         self._truth.arrived(key, mailbox, notification.store)
