@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from forwarder.demo import places
-from forwarder.demo.places import LOOPBACK, USUAL, place
+from forwarder.demo.places import LOOPBACK, USUAL, place, quiet_port
 
 
 def all_places(*, usual: bool) -> list[tuple[str, int]]:
@@ -34,3 +34,13 @@ def test_where_loopback_is_one_address_all_share_it(monkeypatch: pytest.MonkeyPa
     found = all_places(usual=True)
     assert {address for address, _ in found} == {LOOPBACK}
     assert len(set(found)) == 3 * len(USUAL)
+
+
+def test_a_quiet_port_is_free_and_given_once() -> None:
+    taken: set[int] = set()
+    given = [quiet_port(taken) for _ in range(50)]
+    assert len(set(given)) == 50
+    assert taken == set(given)
+    for port in given:
+        with socket.create_server((LOOPBACK, port)):
+            pass

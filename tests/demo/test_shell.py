@@ -50,3 +50,37 @@ def test_a_verb_that_fails_ends_the_demo_with_what_it_said() -> None:
     with pytest.raises(No, match="ended with 2: forwarder: "):
         Shell(said.append).run("add", "no address", "--config", "nowhere")
     assert said == ["$ forwarder add 'no address' --config nowhere"]
+
+
+def test_a_line_of_other_programs_is_run_as_it_is_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.chdir(tmp_path)
+    assert Shell(said.append).command("printf '%s\\n' $PWD | cat - > there && cat there", show=True) == f"{tmp_path}\n"
+    assert said == ["$ printf '%s\\n' $PWD | cat - > there && cat there", f"  {tmp_path}"]
+    with pytest.raises(No, match="ended with 3: oh"):
+        Shell(said.append).command("echo oh >&2; exit 3")
+
+
+def test_a_line_that_is_asked_often_is_printed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.chdir(tmp_path)
+    more = "echo x >> file; cat file"
+    assert Shell(said.append).wait(more, lambda code, out: out.count("x") == 3, 30) == (0, "x\nx\nx\n")
+    assert said == [f"$ {more}", "  x", "  x", "  x"]
+    assert Shell(said.append).wait("exit 4", lambda code, _: code == 0, 0) == (4, "")
+
+
+def test_a_line_that_takes_too_long_is_ended_with_all_it_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("forwarder.demo.shell.COMMAND_SECONDS", 0.2)
+    with pytest.raises(No, match="took longer than"):
+        Shell(print).command("sleep 1000 | cat; true")
+
+
+def test_what_a_verb_prints_is_put_behind_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.chdir(tmp_path)
+    shell = Shell(said.append)
+    Path("file").write_text("before\n")
+    printed = shell.run("--version", onto="file")
+    assert Path("file").read_text() == f"before\n{printed}"
+    assert said == ["$ forwarder --version >> file"]
