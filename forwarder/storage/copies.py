@@ -31,7 +31,7 @@ class StoredCopies:
         self._quotas = quotas
 
     def news(self) -> trio.Event:
-        return self._messages.news()
+        return self._messages.debts()
 
     def upload(self) -> Upload:
         return self._messages.upload()

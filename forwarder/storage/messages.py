@@ -49,7 +49,7 @@ class StoredMessages:
         self.database = database
         self.bodies = Bodies(folder)
         self.clock = clock
-        self._news = trio.Event()
+        self._news, self._debts = trio.Event(), trio.Event()
         self._stamps: Counter[int] = Counter()
         self._last_stamp = 0
 
@@ -60,8 +60,17 @@ class StoredMessages:
     def news(self) -> trio.Event:
         return self._news
 
+    def debts(self) -> trio.Event:
+        """Set when something may have become owed to a source, or to be reported, after this call."""
+        return self._debts
+
     def tell(self) -> None:
         """Something has become due or owed."""
+        self._tell_due()
+        self._debts.set()
+        self._debts = trio.Event()
+
+    def _tell_due(self) -> None:
         self._news.set()
         self._news = trio.Event()
 
@@ -128,7 +137,7 @@ class StoredMessages:
             self.bodies.landed(upload.name)
             if not kept:
                 await self.discard(upload)
-        self.tell()
+        self._tell_due()
         return made
 
     async def discard(self, upload: Upload) -> None:

@@ -125,4 +125,4 @@ class Returns:
 
     async def wait(self) -> None:
         with trio.move_on_after(LOOK_EVERY):
-            await self._messages.news().wait()
+            await self._messages.debts().wait()

@@ -381,3 +381,9 @@ async def test_who_waits_for_failures_is_woken_by_one(mail: Mail, nursery: trio.
     await mail.returns.refused(key, 49)
     with trio.fail_after(LOOK_EVERY / 3):
         await woken.wait()
+
+
+async def test_mail_that_comes_wakes_who_notifies_and_nobody_who_reports(mail: Mail) -> None:
+    due, owed = mail.house.messages.news(), mail.house.messages.debts()
+    await mail.bring(BRIAN)
+    assert (due.is_set(), owed.is_set()) == (True, False)
