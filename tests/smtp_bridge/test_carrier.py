@@ -131,6 +131,13 @@ async def test_a_native_message_has_two_fields_in_front_and_all_its_octets(road:
     )
 
 
+async def test_in_front_stands_the_address_that_passed_it_on_not_where_it_was_sent_first(road: Open) -> None:
+    n = make_notification("sales@pobox.example", original=parse_mailbox("brian@elsewhere.example"))
+    async with road() as out:
+        _, octets = await out.brought(make_load(notification=n))
+    assert octets.startswith(b"Delivered-To: sales@pobox.example\r\n")
+
+
 async def test_what_came_by_smtp_has_nothing_in_front_and_loses_its_return_path(road: Open) -> None:
     async with road() as out:
         body = b"Return-Path: <ann@x.example>\r\n" + BODY
@@ -198,6 +205,12 @@ async def test_a_mail_is_not_brought_to_where_it_was_before(road: Open) -> None:
         assert answers == {BOB: Never(50, "it was delivered there before"), EVE: Taken()}
         assert await out.carry(make_load(body=body, returns="")) == {BOB: Never(50, "it was delivered there before")}
         assert len(out.script.messages) == 1
+
+
+async def test_case_makes_no_other_address(road: Open) -> None:
+    async with road() as out:
+        load = make_load("Bob@isp.example", body=b"Delivered-To: bob@ISP.example\r\n\r\n", returns="")
+        assert [type(answer) for answer in (await out.carry(load)).values()] == [Never]
 
 
 async def test_a_native_message_may_say_what_it_likes_of_delivery(road: Open) -> None:
