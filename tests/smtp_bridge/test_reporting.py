@@ -126,7 +126,8 @@ async def test_to_nobody_nothing_is_reported_and_that_is_logged(desk: Open, retu
         await at.failures.quiet()
         assert at.failures.reported == [5]
     assert at.script.sessions == 0
-    assert at.logged() == ["failure not reported"]
+    told = {"recipient": str(SALES), "code": 49, "why": "no address to report to"}
+    assert at.log.lines == [("failure not reported", told)]
 
 
 async def test_without_a_way_out_nothing_is_reported_and_that_is_logged(desk: Open) -> None:

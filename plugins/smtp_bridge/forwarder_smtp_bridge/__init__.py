@@ -13,13 +13,13 @@ from forwarder_smtp_bridge.asking import ask
 from forwarder_smtp_bridge.carrier import Carrier
 from forwarder_smtp_bridge.entrance import Entrance
 from forwarder_smtp_bridge.homecoming import Homecoming
+from forwarder_smtp_bridge.listening import Listening
 from forwarder_smtp_bridge.looking import Looking
 from forwarder_smtp_bridge.options import BridgeOptions, incoming_accounts, objections, submitting_accounts
 from forwarder_smtp_bridge.postfix import postfix_auth, postfix_map
 from forwarder_smtp_bridge.reporting import Reporting
 from forwarder_smtp_bridge.returns import ReturnPaths, load_secrets
 from forwarder_smtp_bridge.serve import Delivery, Lmtp
-from forwarder_smtp_bridge.serving import Serving
 from forwarder_smtp_bridge.smarthost import Smarthost
 from forwarder_smtp_bridge.submission import Departure
 
@@ -69,16 +69,16 @@ def submission_service(options: BridgeOptions, ports: ServicePorts, listeners: L
 def _lmtp_service(options: BridgeOptions, ports: ServicePorts, listeners: Listeners, delivery: Delivery) -> Service:
     said = options.smtp_in
     sessions = Lmtp(ports.node, delivery, ports.log, sessions=said.sessions, max_size=said.max_size)
-    return Serving(listeners, sessions.serve, sessions.drain)
+    return Listening(listeners, sessions.serve, sessions.drain)
 
 
 def map_service(options: BridgeOptions, ports: ServicePorts, listeners: Listeners) -> Service:
     known = looking_of(options, ports)
-    return Serving(listeners, postfix_map(known.access, known.logins, ports.log).serve)
+    return Listening(listeners, postfix_map(known.access, known.logins, ports.log).serve)
 
 
 def auth_service(options: BridgeOptions, ports: ServicePorts, listeners: Listeners) -> Service:
-    return Serving(listeners, postfix_auth(ports.verify, ports.log).serve)
+    return Listening(listeners, postfix_auth(ports.verify, ports.log).serve)
 
 
 def reports_service(options: BridgeOptions, ports: ServicePorts, listeners: Listeners) -> Service:

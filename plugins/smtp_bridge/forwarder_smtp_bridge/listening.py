@@ -10,7 +10,7 @@ import trio
 OVERLOADED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
 
 
-class Serving:
+class Listening:
     """bridges.Service. serve: one session, raises nothing of what peers do. begin_drain: tells the sessions."""
 
     def __init__(
