@@ -1,7 +1,8 @@
 """Lists: a name, and keys by the second they came (protocol 3.2, 5.5).
 
 * ScanList gives [begin, end); `end` is the next begin and never past the present second, nor past a second in which a
-  key is on its way to the disk: so a reader who goes on from `end` meets every key, some of them twice.
+  key is on its way to the disk: so a reader who goes on from `end` meets every key, some of them twice. Not even where
+  he asks from a time to come.
 * A full answer ends at a second's border.
 """
 
@@ -30,7 +31,6 @@ def capability() -> str:
 
 def page(found: Sequence[tuple[int, bytes]], begin: int, present: int, limit: int = SCAN_KEYS) -> Page:
     """`found`: (second, key) from `begin` on, in order, more than `limit` of them where there are more."""
-    present = max(begin, present)
     shown = [item for item in found if item[0] <= present]
     if len(shown) <= limit:
         return Page(tuple(key for _, key in shown), present)

@@ -26,6 +26,11 @@ def test_the_end_is_never_past_the_present_second_so_its_items_come_again() -> N
     assert page([(100, b"a"), (100, b"b")], first.end, 101) == Page((b"a", b"b"), 101)
 
 
+def test_who_asks_from_a_time_to_come_is_brought_back_to_the_present() -> None:
+    """Somebody's clock was wrong: were the end his own begin he would miss all until then."""
+    assert page([], (1 << 62) + 90, 100) == Page((), 100)
+
+
 def test_a_full_answer_ends_at_a_seconds_border() -> None:
     assert page([(1, b"a"), (2, b"b"), (2, b"c"), (3, b"d")], 0, 9, limit=2) == Page((b"a",), 2)
 
