@@ -2,38 +2,36 @@
 
 One row a debt, its state packed by us; settlements ride on the next commit. At start-up all that is owed is due at
 once. A target that took it but promises nothing is notified again each day in the store's place, while the store still
-has the message, at most seven days (protocol 5.3 i). The heap holds times, one task waits for the next.
+has the message, at most seven days (protocol 5.3 i).
 """
 
 from __future__ import annotations
 
-import heapq
-from collections import deque
 from collections.abc import Callable, Sequence
-from itertools import count
 
 import trio
 
 from forwarder.agent.carriage import Carriage
 from forwarder.agent.errands import Errands
+from forwarder.agent.finals import Finals, final
 from forwarder.agent.item import Item
 from forwarder.agent.links import Links
 from forwarder.agent.marks import Marks
 from forwarder.agent.owed import DAILY, Changed, Member, Owed, Retry, Status, debt_of, members_state
+from forwarder.agent.repeated import Ended, Repeated
 from forwarder.agent.routes import IM2000, Entry, Leg
 from forwarder.agent.story import Story
+from forwarder.agent.timetable import Timetable
+from forwarder.agent.turnstile import Turnstile
 from forwarder.bridges import Carried, Later, Never, Taken
 from forwarder.model import Mailbox, Notification, Outcome
 from forwarder.plugin import PeerError, Pull, Work
 from forwarder.ports import ByCarrier, Clock, Debt, Gone, Ledger, NoService, Sources
 from forwarder.wire.notification import MalformedPDU, decode_notification, encode_notification, original_tlv, splice
-from forwarder.wire.outcome import ACCEPTED, DEFERRED, DUPLICATE, NOUSER, PERMANENT, REFUSED, code_class, from_target
+from forwarder.wire.outcome import DEFERRED, PERMANENT, REFUSED, code_class, from_target
 
-OUT_AT_ONCE = 20_000
 PATIENCE = 60.0
 ASKED_LEAST = 300
-FINALS = 100_000
-Ended = Callable[[Outcome], None]
 
 
 class Courier:
@@ -62,13 +60,11 @@ class Courier:
         self._retry = retry
         self._clock = clock
         self._owed: dict[int, Owed] = {}
-        self._finals: dict[int, Outcome] = {}
-        self._heap: list[tuple[float, int, int]] = []
-        self._order = count()
-        self._ready: deque[tuple[Owed, Member]] = deque()
-        self._out = 0
-        self._pumping = False
-        self._woken = trio.Event()
+        self._finals = Finals()
+        self._times = Timetable(clock)
+        self._times.due = self._due
+        self._turnstile = Turnstile(self._send)
+        self._repeated = Repeated(self._owed, self._turnstile, ledger, errands, story, self._write, clock)
         self.inner: Callable[[bytes, Ended], None] = _nobody_inside
         self.pull_ended: Callable[[int], None] = _uncounted
         self.failed: Callable[[Debt, Outcome], None] = _nobody_asks
@@ -106,12 +102,12 @@ class Courier:
         self._owed[owed.debt.number] = owed
         for member in owed.members:
             if member.status is Status.OWED:
-                self._ready.append((owed, member))
+                self._turnstile.put(owed, [member])
             elif member.status in (Status.TAKEN, Status.CARRIED) and member.due:
-                self._at(member.due, owed.debt.number)
+                self._times.at(member.due, owed.debt.number)
         if owed.at_rest:  # its last word was said, and what follows from it is still to be done
             self._write_at_tick(owed)
-        self._pump()
+        self._turnstile.turn()
 
     async def load(self) -> None:
         """At start: whatever is open, due at once. A row that cannot be read stops no start."""
@@ -141,22 +137,22 @@ class Courier:
         joined, left = owed.change(legs)
         if not joined and not left:
             return Changed()
-        self._ready = deque(pair for pair in self._ready if pair[1] not in left)
-        self._finals.pop(debt.number, None)
+        self._turnstile.take_away(left)
+        self._finals.forget(debt.number)
         if known is None and not joined:  # closed: only its record changes
             self._ledger.settle_soon(debt.number, owed.pack(), closed=not debt.open)
         elif known is None:
             self._ledger.settle_soon(debt.number, owed.pack(), closed=False)
             self._open(owed)
         else:
-            self._ready.extend((owed, member) for member in joined)
+            self._turnstile.put(owed, joined)
             self._write(owed)
-            self._pump()
+            self._turnstile.turn()
         return Changed(len(joined), len(left))
 
     def final(self, number: int) -> Outcome | None:
         """The outcome of a debt whose every target ended for good, to be told at the store's next repeat (5.3 iii)."""
-        return self._finals.get(number)
+        return self._finals.of(number)
 
     def earlier(self, number: int) -> tuple[Mailbox, ...]:
         """Where an open debt's notification went (sticky Resend). A closed one's row rules when it is sent again."""
@@ -167,85 +163,11 @@ class Courier:
         """The store's own scheduled resend, more than 12 h later: once more to all but the refused and the promised.
 
         lost: called where its row is no more, so that it is owed anew."""
-        owed = self._owed.get(number)
-        if owed is not None:
-            self._reopen(owed, ended)
-        else:
-            self._errands.soon(self._revive, number, ended, lost)
+        self._repeated.again(number, ended, lost)
 
     def told_again(self, number: int, ended: Ended) -> None:
         """A repeat of what is worked once ever (5.0 e): what became of it."""
-        self._errands.soon(self._tell_again, number, ended)
-
-    async def _tell_again(self, number: int, ended: Ended) -> None:
-        debt = await self._row(number, ended)
-        ended(self._errands.ended(debt) if debt is not None else Outcome(DUPLICATE))
-
-    async def _row(self, number: int, ended: Ended) -> Debt | None:
-        """None: it is forgotten. Where the disk fails the repeat is answered here."""
-        try:
-            return await self._ledger.debt(number)
-        except Exception as error:  # the disk: later may go better
-            ended(Outcome(DEFERRED, retryafter=300))
-            raise PeerError(f"debt {number} could not be read: {error!r}") from error
-
-    async def _revive(self, number: int, ended: Ended, lost: Callable[[], None]) -> None:
-        debt = await self._row(number, ended)
-        if debt is None:
-            lost()
-            return
-        if debt.kind != "resend":
-            ended(Outcome(ACCEPTED))
-            return
-        try:
-            owed = self._owed.get(number) or Owed.unpack(debt, decode_notification(debt.octets))
-        except ValueError as error:  # what stands in it cannot be read: as good as not there
-            self._story.fault(debt, error)
-            lost()
-            return
-        self._owed[number] = owed
-        if all(member.status is Status.REFUSED for member in owed.members):
-            del self._owed[number]
-            ended(_final(owed))
-            return
-        self._reopen(owed, ended)
-
-    def _reopen(self, owed: Owed, ended: Ended) -> None:
-        """The row says who is sent to once more before the store is told that we do."""
-        now = self._clock()
-        ended_ones = (Status.REFUSED, Status.CARRIED)
-        members = [m for m in owed.members if m.status not in ended_ones and not m.out and m.promised <= now]
-        for member in members:
-            member.again(now)
-
-        def reopened(error: Exception | None) -> None:
-            ended(Outcome(ACCEPTED) if error is None else Outcome(DEFERRED, retryafter=300))
-            self._ready.extend((owed, member) for member in members if member in owed.members)
-            self._pump()
-
-        if members:
-            self._ledger.reopen_soon(owed.debt.number, owed.pack(), reopened)
-        else:
-            ended(Outcome(ACCEPTED))
-            self._write(owed)
-
-    def _pump(self) -> None:
-        """Hands out what is due, at most OUT_AT_ONCE at a time; the rest follows as answers come.
-
-        A target that answers at once comes back here from within: then the loop goes on, it does not nest.
-        """
-        if self._pumping:
-            return
-        self._pumping = True
-        try:
-            while self._ready and self._out < OUT_AT_ONCE:
-                owed, member = self._ready.popleft()
-                if not member.out and not owed.closed:
-                    member.out = True
-                    self._out += 1
-                    self._send(owed, member)
-        finally:
-            self._pumping = False
+        self._repeated.told_again(number, ended)
 
     def _send(self, owed: Owed, member: Member) -> None:
         if member.via not in ("", IM2000):
@@ -271,10 +193,9 @@ class Courier:
         if isinstance(answer, ByCarrier) and member.via != IM2000 and member in owed.members:
             self._carriage.put(owed, member, answer.carrier)
             return
-        member.out = False
-        self._out -= 1
+        self._turnstile.back(member)
         if member not in owed.members:  # he left meanwhile
-            self._pump()
+            self._turnstile.turn()
             return
         now = self._clock()
         if isinstance(answer, PeerError):
@@ -290,13 +211,11 @@ class Courier:
             member.refused(from_target(answer).code)
             self._story.told(owed.debt, str(member.mailbox), answer, "refused")
         self._settle(owed, member)
-        if self._ready:
-            self._pump()
+        self._turnstile.turn()
 
     def _brought(self, owed: Owed, member: Member, answer: Carried | PeerError) -> None:
         """What a carrier says of a target. Its own times rule, not [retry]."""
-        member.out = False
-        self._out -= 1
+        self._turnstile.back(member)
         now = self._clock()
         if member not in owed.members or owed.closed or member.status is Status.REFUSED:
             pass
@@ -312,8 +231,7 @@ class Courier:
         else:
             self._failed(owed, member, Outcome(DEFERRED), now)
         self._settle(owed, member)
-        if self._ready:
-            self._pump()
+        self._turnstile.turn()
 
     def _never(self, owed: Owed, member: Member, answer: Never) -> None:
         code = answer.code if code_class(answer.code) == PERMANENT else REFUSED
@@ -352,7 +270,7 @@ class Courier:
 
     def _settle(self, owed: Owed, member: Member) -> None:
         if member.due:
-            self._at(member.due, owed.debt.number)
+            self._times.at(member.due, owed.debt.number)
         self._write_at_tick(owed)
 
     def _write_at_tick(self, owed: Owed) -> None:
@@ -372,8 +290,8 @@ class Courier:
         if closed:
             self._owed.pop(owed.debt.number, None)
             if all(member.status is Status.REFUSED for member in owed.members):
-                self._keep_final(owed.debt.number, _final(owed))
-                self.failed(owed.debt, _final(owed))
+                self._finals.keep(owed.debt.number, final(owed))
+                self.failed(owed.debt, final(owed))
 
     def _unpin(self, owed: Owed) -> None:
         """What is brought is done with: the un-pin is owed first, by a row of its own, then this one closes."""
@@ -385,7 +303,7 @@ class Courier:
         def owes(numbers: Sequence[int] | Exception) -> None:
             owed.unpinning = False
             if isinstance(numbers, Exception):  # the disk: once more in a while
-                self._at(self._clock() + ASKED_LEAST, owed.debt.number)
+                self._times.at(self._clock() + ASKED_LEAST, owed.debt.number)
                 return
             owed.closed = True
             self._write(owed)
@@ -393,40 +311,22 @@ class Courier:
 
         self._ledger.accept_soon([debt], owes)
 
-    def _keep_final(self, number: int, outcome: Outcome) -> None:
-        while len(self._finals) >= FINALS:
-            del self._finals[next(iter(self._finals))]
-        self._finals[number] = outcome
-
     def _errand_ended(self, debt: Debt, outcome: Outcome) -> None:
         self.pull_ended(debt.number)
         self._story.told(debt, debt.kind, outcome, "ended")
         if code_class(outcome.code) == 3:
-            self._keep_final(debt.number, outcome)
+            self._finals.keep(debt.number, outcome)
 
     # -- times
 
-    def _at(self, due: float, number: int) -> None:
-        heapq.heappush(self._heap, (due, next(self._order), number))
-        if self._heap[0][2] == number:
-            self._woken.set()
-
     async def run(self) -> None:
         """Waits for the next time something is due."""
-        while True:
-            self._woken = trio.Event()
-            wait = self._heap[0][0] - self._clock() if self._heap else float("inf")
-            with trio.move_on_after(max(0.0, min(wait, 3600.0))):
-                await self._woken.wait()
-            now = self._clock()
-            numbers = set()
-            while self._heap and self._heap[0][0] <= now:
-                numbers.add(heapq.heappop(self._heap)[2])
-            for number in numbers:
-                if number in self._owed:
-                    self._due(self._owed[number], now)
+        await self._times.run()
 
-    def _due(self, owed: Owed, now: float) -> None:
+    def _due(self, number: int, now: float) -> None:
+        owed = self._owed.get(number)
+        if owed is None:
+            return
         repeat = []
         for member in owed.members:
             if member.due and member.due <= now and not member.out:
@@ -434,12 +334,12 @@ class Courier:
                 if member.status is Status.TAKEN:
                     repeat.append(member)
                 elif member.status is not Status.CARRIED:
-                    self._ready.append((owed, member))
+                    self._turnstile.put(owed, [member])
         if not repeat and owed.arrived:  # by all that we hear
             self._write_at_tick(owed)
         if repeat:
             self._errands.soon(self._repeat, owed, repeat)
-        self._pump()
+        self._turnstile.turn()
 
     async def _repeat(self, owed: Owed, members: list[Member]) -> None:
         """The daily repeat, only while the store still has the message."""
@@ -455,8 +355,8 @@ class Courier:
         except Exception:  # a bug, or the disk of our own store: tomorrow is not too late
             self._not_repeated(owed, members)
             raise
-        self._ready.extend((owed, member) for member in members if member in owed.members)
-        self._pump()
+        self._turnstile.put(owed, [member for member in members if member in owed.members])
+        self._turnstile.turn()
 
     def _not_repeated(self, owed: Owed, members: list[Member]) -> None:
         tomorrow = self._clock() + DAILY
@@ -468,12 +368,6 @@ class Courier:
     def waiting(self) -> int:
         """Open debts, for `status`."""
         return len(self._owed) + self._errands.waiting
-
-
-def _final(owed: Owed) -> Outcome:
-    """Every target said no: the first that is more than "no such mailbox", as a stateless forward would map it."""
-    code = next((member.code for member in owed.members if member.code != NOUSER), REFUSED)
-    return from_target(Outcome(code))
 
 
 def _nobody_inside(octets: bytes, ended: Ended) -> None:

@@ -86,9 +86,9 @@ def reported(c: apsw.Connection, key: int) -> None:
 
 
 def forget(c: apsw.Connection, now: int) -> int:
-    """What is past its memory and owes no report any more; how many rows went."""
+    """What is past its memory and owes no report any more; how many rows went. While a key is open its sender counts."""
     sql = f"""DELETE FROM returned WHERE key IN (SELECT r.key FROM returned r LEFT JOIN message_key k
-        ON k.number = r.key WHERE r.at <= ? AND (r.reported = 1 OR k.number IS NULL
-        OR (r.ended IS NULL AND k.life <> {int(Life.live)} AND k.life <> {int(Life.handed_on)})) LIMIT ?)"""  # noqa: S608
+        ON k.number = r.key WHERE r.at <= ? AND (k.number IS NULL OR ((r.ended IS NULL OR r.reported = 1)
+        AND k.life <> {int(Life.live)} AND k.life <> {int(Life.handed_on)})) LIMIT ?)"""  # noqa: S608
     c.execute(sql, (now - REMEMBERED, ROWS))
     return c.changes()

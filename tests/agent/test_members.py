@@ -6,7 +6,7 @@ import pytest
 import trio
 import trio.testing
 
-from forwarder.agent import courier
+from forwarder.agent import turnstile
 from forwarder.model import Outcome
 from forwarder.plugin import Case, Plan, Pull, Resend
 
@@ -110,7 +110,7 @@ async def test_who_left_is_not_tried_again(world: World, autojump_clock: trio.te
 async def test_who_left_is_not_sent_what_waited_for_its_turn(
     world: World, autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(courier, "OUT_AT_ONCE", 1)
+    monkeypatch.setattr(turnstile, "OUT_AT_ONCE", 1)
     world.wires.delay = lambda n: 30.0
     world.wires.script = lambda n: PROMISED
     await role(world, "a@one.example b@two.example")

@@ -356,6 +356,18 @@ async def test_a_row_stays_while_it_may_be_asked_for(mail: Mail) -> None:
     assert await mail.rows() == 0
 
 
+async def test_a_null_sender_is_known_as_long_as_somebody_may_carry_it_further(mail: Mail) -> None:
+    """Taken for a native message it would get a return path, and a report would have its report."""
+    [key] = await mail.bring(BRIAN, sender="")
+    assert key is not None
+    mail.house.now += 7 * DAY
+    await mail.house.sweeping.sweep()
+    assert await mail.returns.sender(key) == ""
+    await mail.house.messages.unpin(key, None)
+    await mail.house.sweeping.sweep()
+    assert await mail.rows() == 0
+
+
 # -- waiting
 
 
