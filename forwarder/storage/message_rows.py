@@ -96,9 +96,8 @@ def first_keys(c: apsw.Connection, fingerprint: bytes, now: int) -> Submitted | 
 
 def taken(c: apsw.Connection, account: str) -> int:
     """Octets of the account's messages that are kept."""
-    sql = "SELECT coalesce(sum(size), 0) FROM message WHERE account=? AND origin IS NULL AND freed IS NULL"
-    (octets,) = next(c.execute(sql, (account,)))
-    return int(octets)
+    found = c.execute("SELECT octets FROM room WHERE account=?", (account,)).fetchone()
+    return int(found[0]) if found else 0
 
 
 def kept(c: apsw.Connection) -> Kept:

@@ -137,4 +137,26 @@ SCHEMA = (
         CREATE INDEX returned_at ON returned (at);
         """,
     ),
+    # What an account's own messages take, kept by the writes themselves: to add it up anew for each message took a
+    # time that grows with all that is kept (7 ms of 100,000).
+    Migration(
+        "messages-3",
+        """
+        CREATE TABLE room (account TEXT NOT NULL PRIMARY KEY, octets INTEGER NOT NULL) WITHOUT ROWID;
+        INSERT INTO room SELECT account, sum(CASE WHEN freed IS NULL THEN size ELSE 0 END) FROM message
+            WHERE origin IS NULL GROUP BY account;
+        CREATE TRIGGER room_taken AFTER INSERT ON message WHEN new.origin IS NULL AND new.freed IS NULL BEGIN
+            INSERT INTO room VALUES (new.account, new.size)
+                ON CONFLICT (account) DO UPDATE SET octets = octets + excluded.octets;
+        END;
+        CREATE TRIGGER room_freed AFTER UPDATE OF freed ON message
+            WHEN new.origin IS NULL AND (old.freed IS NULL) <> (new.freed IS NULL) BEGIN
+            UPDATE room SET octets = octets + CASE WHEN new.freed IS NULL THEN new.size ELSE -new.size END
+                WHERE account = new.account;
+        END;
+        CREATE TRIGGER room_forgotten AFTER DELETE ON message WHEN old.origin IS NULL AND old.freed IS NULL BEGIN
+            UPDATE room SET octets = octets - old.size WHERE account = old.account;
+        END;
+        """,
+    ),
 )

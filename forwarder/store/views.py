@@ -38,10 +38,12 @@ class HeaderScan:
     def __init__(self) -> None:
         self._head = bytearray()
         self._open = True
+        self._views: Views | None = None
 
     def feed(self, data: bytes) -> None:
         if not self._open:
             return
+        self._views = None
         seen = max(len(self._head) - 2, 0)
         self._head += data[: HEADER_OCTETS - len(self._head)]
         if end := _END.search(self._head, seen):
@@ -52,6 +54,11 @@ class HeaderScan:
             self._open = False
 
     def views(self) -> Views:
+        if self._views is None:
+            self._views = self._look()
+        return self._views
+
+    def _look(self) -> Views:
         head = bytes(self._head)
         summary: list[Range] = []
         senders: list[bytes] = []
