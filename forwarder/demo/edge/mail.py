@@ -18,7 +18,7 @@ LETTERS, NONE = 0, 1
 """What `fetchmail --check` ends with."""
 HEADS = "grep -E -m 5 '^(Return-Path|Delivered-To: SRS0|Action|Status|Diagnostic-Code)'"
 """Of a report, what is to be seen."""
-RETURN_PATH = re.compile(rf"^Return-Path: <(SRS0=\S+={OUTSIDE}=ann@srs\.{POBOX})>$", re.MULTILINE)
+SRS = rf"SRS0=\S+={OUTSIDE}=ann@srs\.{POBOX}"
 
 
 @dataclass(slots=True)
@@ -92,7 +92,7 @@ class Letters:
         _, said = self._shell.wait(f"head -n 1 {box}/*", lambda code, _: code == 0, PATIENCE)
         if line.must(bool(said), f"at {CAROL}", f"did not reach {CAROL}"):
             self._same(line, f"{box}/*", CAROL)
-        found = RETURN_PATH.search(said)
+        found = re.match(f"Return-Path: <({SRS})>$", said, re.MULTILINE)
         self._srs = found[1] if found else ""
         line.must(bool(found), "from SRS0=...", f"its envelope sender is no SRS0 address of srs.{POBOX}")
         self._let_go(line)
@@ -107,7 +107,8 @@ class Letters:
         report = f"grep -l 'Final-Recipient: rfc822; {DAVE}' {WORLD}/mail/ann/new/* | xargs -r cat | {HEADS}"
         _, said = self._shell.wait(report, lambda code, _: code == 0, PATIENCE)
         if line.must(bool(said), "report at ann's", "no report reached ann"):
-            line.must(f"Delivered-To: {self._srs}\n" in said, "by SRS0=...", "it did not come by the SRS address")
+            by_srs = re.search(f"^Delivered-To: {SRS}$", said, re.MULTILINE) is not None
+            line.must(by_srs, "by SRS0=...", "it did not come by an SRS address")
             due = "Return-Path: <>\n", "Action: failed\n", f"Status: {FULL[4:9]}\n"
             line.must(all(text in said for text in due), "null sender", "the report is not what it should be")
         self._let_go(line)
