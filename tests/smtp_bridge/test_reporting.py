@@ -185,9 +185,25 @@ async def test_one_that_is_put_off_is_tried_again_by_itself(
     async with trio.open_nursery() as nursery:
         nursery.start_soon(reporting.run, lambda: None)
         await failures.done_with.wait()
+        await trio.sleep(86400)  # at rest, or this clock would never jump
         reporting.drain()
     assert [second - smarthost.asked[0] for second in smarthost.asked] == pytest.approx([0, 300, 900])
     assert failures.reported == [5]
+
+
+async def test_one_that_is_not_due_any_more_keeps_nobody_busy(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    smarthost, failures = Greylisting(), Failing(failure(5))
+    now = lambda: NOON + timedelta(seconds=trio.current_time())  # noqa: E731
+    reporting = Reporting(make_service_ports(failures=failures, now=now, scratch=tmp_path), smarthost)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(reporting.run, lambda: None)
+        await failures.quiet()
+        failures.open.clear()
+        await trio.sleep(86400)
+        reporting.drain()
+    assert len(smarthost.asked) == 1
 
 
 async def test_those_put_off_hide_none_that_came_later(desk: Open) -> None:

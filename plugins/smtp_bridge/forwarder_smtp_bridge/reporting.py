@@ -61,6 +61,8 @@ class Reporting:
     async def _due(self) -> Sequence[Failure]:
         """What was put off stands first at the node: more are asked for, or it would hide what is new."""
         found = await self._ports.failures.due(len(self._put_off) + ALL_AT_ONCE)
+        there = {failure.number for failure in found}
+        self._put_off = {number: put for number, put in self._put_off.items() if number in there}
         now = self._ports.now()
         return [f for f in found if f.number not in self._put_off or self._put_off[f.number][1] <= now][:ALL_AT_ONCE]
 
@@ -98,7 +100,6 @@ class Reporting:
             await self._done(failure, "failure reported", "")
 
     async def _done(self, failure: Failure, what: str, why: str) -> None:
-        self._put_off.pop(failure.number, None)
         self._ports.log.info(what, recipient=str(failure.recipient), code=failure.code, why=why)
         with trio.move_on_after(DONE, shield=True):  # a drain does not have it reported twice
             await self._ports.failures.done(failure.number)
