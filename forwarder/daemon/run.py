@@ -12,9 +12,10 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, MutableMapping, Sequence
 from contextlib import ExitStack
 from functools import partial
+from typing import Any
 
 import structlog
 import trio
@@ -42,6 +43,7 @@ from forwarder.plugins import Plugins, load
 SPARE_FILES = 512
 GARBAGE_EVERY = 50_000  # objects; what a notification leaves behind has no cycles
 CHORES = 3600.0
+FIELD_CHARACTERS = 1_000  # of one field of a log line
 LAST_WRITES = 10.0
 
 Signals = AsyncIterator[int]
@@ -221,6 +223,12 @@ def _settle_memory() -> None:
     gc.set_threshold(GARBAGE_EVERY, 20, 20)
 
 
+def _shortened(_: object, __: str, record: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """A stranger's words, as the name of an account that nobody has, may be as long as his PDU."""
+    long = {name: text for name, text in record.items() if isinstance(text, str) and len(text) > FIELD_CHARACTERS}
+    return {**record, **{name: f"{text[:FIELD_CHARACTERS]}... ({len(text)})" for name, text in long.items()}}
+
+
 def log_to_stderr() -> None:
     """One line an event: JSON for programs, columns for a terminal."""
     terminal = sys.stderr.isatty()
@@ -228,6 +236,7 @@ def log_to_stderr() -> None:
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _shortened,
             structlog.dev.ConsoleRenderer() if terminal else structlog.processors.JSONRenderer(),
         ],
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),

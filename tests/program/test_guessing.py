@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from forwarder.wire import msrap
+from forwarder.wire import msrap, rnaqp
 
 from .node import Node, running
 from .peers import Client, key, submit
@@ -66,3 +66,12 @@ def test_a_guesser_waits_and_the_losers_of_a_roles_race_do_not(node: Node) -> No
         assert _body(guesser, known) == ANOTHER, "whoever has a key is slower there, never refused"
     assert node.ask("status")["limits"]["key guesses"] >= 2
     assert node.event("limit struck", limit="key guesses")["by"] == GUESSER
+
+
+def test_the_name_that_a_guesser_gives_himself_fills_no_log(node: Node) -> None:
+    name = "x" * (1 << 20)
+    with Client(node, "msoap", GUESSER) as guesser:
+        assert guesser.ask(rnaqp.Authenticate(name, "guess")).status
+    told = node.event("login refused")
+    assert str(told["account"]).startswith("xxx")
+    assert len(str(told)) < 2_000
