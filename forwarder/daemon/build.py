@@ -6,18 +6,15 @@ sending, servers.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
 from functools import partial
-from pathlib import Path
 
 import structlog
 import trio
 
-from forwarder.agent.carriage import Carriage, Sender
+from forwarder.agent.carriage import Carriage
 from forwarder.agent.courier import Courier
 from forwarder.agent.decide import Decider
 from forwarder.agent.dispatch import Dispatcher
@@ -32,38 +29,34 @@ from forwarder.agent.repeats import Repeats
 from forwarder.agent.routes import Routes
 from forwarder.agent.screens import Screens
 from forwarder.agent.story import Story
-from forwarder.bridges import ServicePorts
 from forwarder.config.accounts import AccountFiles
 from forwarder.config.addresses import AddressFiles
 from forwarder.config.certificates import load_pair
 from forwarder.config.doors import Doors
 from forwarder.config.keys import SigningKeys
 from forwarder.config.settings import Settings
-from forwarder.daemon.doors import carry_failed, look, service_ports, verify
+from forwarder.daemon.bridging import bridging, failed, hosts, sender_of
 from forwarder.daemon.keys import OwnKeys, TextsOrOwn
 from forwarder.daemon.naming import Naming
+from forwarder.daemon.parts import Agent, Files, Store, clear_login, rules, seconds
 from forwarder.daemon.reach import Reach, reach
 from forwarder.daemon.services import Opened, Services
 from forwarder.daemon.state import SCRATCH, State
 from forwarder.daemon.strategies import InstalledStrategies, PluginSource
-from forwarder.model import Endpoint, Hop, Mailbox, Notification, Outcome, Peer, parse_domain
-from forwarder.net.address_filter import may_log_in
+from forwarder.model import Endpoint, Hop, Mailbox
 from forwarder.net.certificates import Certificates, Pair
 from forwarder.net.server import Limits, PduServer
 from forwarder.net.sources import StoreSources
 from forwarder.net.texts import TextRecords
 from forwarder.plugin import Log
 from forwarder.plugins import Plugins
-from forwarder.ports import Clock, Debt, ServiceName
+from forwarder.ports import Clock, ServiceName
 from forwarder.ports.setbacks import Setback
-from forwarder.services.msoap import Msoap, StoreRules
+from forwarder.services.msoap import Msoap
 from forwarder.services.msrap import Msrap
-from forwarder.services.reading import Readings
 from forwarder.services.rnaqp import Rnaqp
 from forwarder.services.rnasp import Rnasp
-from forwarder.services.submitting import Submitting
 from forwarder.services.withdrawn import Withdrawn
-from forwarder.storage.reading import StoredReading
 from forwarder.storage.returns import Returns
 from forwarder.store.pulling import Pulling
 from forwarder.store.sending import Sending
@@ -71,41 +64,6 @@ from forwarder.wire.session import MSOAP, MSRAP, RNAQP, RNASP
 
 SERVICES: Sequence[ServiceName] = ("rnasp", "msrap", "rnaqp", "msoap")
 MEMORY_SECONDS = 35 * 86400
-
-
-@dataclass(frozen=True, slots=True)
-class Files:
-    """What the configuration folder says, as it is at each moment."""
-
-    addresses: AddressFiles
-    accounts: AccountFiles
-    naming: Naming
-    keys: SigningKeys
-    own_keys: OwnKeys
-
-
-@dataclass(frozen=True, slots=True)
-class Store:
-    """Our message store, but for its sending; and the stores of others as we read them."""
-
-    msrap: Msrap
-    sources: StoreSources
-    pulling: Pulling
-
-
-@dataclass(frozen=True, slots=True)
-class Agent:
-    """Receiving and forwarding."""
-
-    submitters: SubmitterLimit
-    repeats: Repeats
-    courier: Courier
-    members: Members
-    dispatcher: Dispatcher
-    performer: Performer
-    routes: Routes
-    decider: Decider
-    strategies: InstalledStrategies
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +127,7 @@ def build(
     limits = Limits(sessions, settings.limits.sessions_per_address, submitters.exempt, strikes)
     servers = _servers(settings, state, files, store, agent, limits, log)
     certificates = _certificates(settings, log)
-    services = _services(settings, state, files, store, agent, sending, certificates, returns, opened, clock)
+    services = bridging(settings, state, files, store, agent, sending, certificates, returns, opened, clock)
     return Node(
         *(settings, plugins, state, files, way, store, agent, sending, limits, servers, certificates, strikes, services)
     )
@@ -184,7 +142,7 @@ def _files(settings: Settings, plugins: Plugins, clock: Clock) -> Files:
 
 def _store(settings: Settings, state: State, files: Files, way: Reach, repeats: Repeats, clock: Clock) -> Store:
     withdrawn = Withdrawn(state.messages, state.copies, lambda notification: sources.look(notification), clock)
-    msrap = Msrap(state.messages, withdrawn, files.accounts, files.addresses, _clear_login(settings))
+    msrap = Msrap(state.messages, withdrawn, files.accounts, files.addresses, clear_login(settings))
     sources = StoreSources(
         way.locator,
         way.dialer.connect,
@@ -206,10 +164,10 @@ def _store(settings: Settings, state: State, files: Files, way: Reach, repeats: 
         clock,
         ours=files.naming.ours,
         hop=hop,
-        lifetime=_seconds(settings.store.lifetime),
-        first=_seconds(settings.retry.first),
-        longest=_seconds(settings.retry.longest),
-        give_up=_seconds(settings.retry.give_up),
+        lifetime=seconds(settings.store.lifetime),
+        first=seconds(settings.retry.first),
+        longest=seconds(settings.retry.longest),
+        give_up=seconds(settings.retry.give_up),
     )
     return Store(msrap, sources, pulling)
 
@@ -241,10 +199,10 @@ def _agent(
     marks = Marks(repeats, addresses, clock, name=name)
     story = Story(state.trace, log, clock)
     made = {spec.name: spec.make(options, strategies.ports(spec.name)) for spec, options in doors.carriers}
-    carriage = Carriage(made, nursery, way.tick, sources, _sender(files, returns), _hosts(files), clock, log)
+    carriage = Carriage(made, nursery, way.tick, sources, sender_of(files, returns), hosts(files), clock, log)
     courier = Courier(way.links, ledger, sources, errands, marks, story, carriage, retry, clock)
     errands.unpin = sources.unpin
-    courier.failed = _failed(files, returns, nursery)
+    courier.failed = failed(files, returns, nursery)
     pulls = PullLimit(limits.waiting, limits.waiting_per_sender, submitters.exempt, strikes)
     courier.pull_ended = pulls.ended
     performer = Performer(
@@ -306,84 +264,9 @@ def _strategies(
     return InstalledStrategies(plugins, source, way.connect, records, clock, node, settings.path, scratch)
 
 
-def _sender(files: Files, returns: Returns) -> Sender:
-    async def sender(notification: Notification) -> str | None:
-        """Only what lies in our own store can have come by other mail."""
-        return await returns.sender(notification.identifier) if files.naming.ours(notification.store) else None
-
-    return sender
-
-
-def _hosts(files: Files) -> Callable[[str], bool]:
-    """Whether the domain of an envelope sender is hosted here."""
-
-    def hosts(sender: str) -> bool:
-        try:
-            return files.addresses.hosted(parse_domain(sender.rpartition("@")[2]))
-        except ValueError:
-            return False
-
-    return hosts
-
-
-def _failed(files: Files, returns: Returns, nursery: trio.Nursery) -> Callable[[Debt, Outcome], None]:
-    """Our own store need not wait for its next repeat to hear that all have refused."""
-
-    def failed(debt: Debt, outcome: Outcome) -> None:
-        if files.naming.ours(debt.store):
-            nursery.start_soon(_refused, returns, debt.key, outcome.code)
-
-    return failed
-
-
-async def _refused(returns: Returns, key: bytes, code: int) -> None:
-    try:
-        await returns.refused(key, code)
-    except Exception as error:  # the disk: its next repeat will tell
-        structlog.get_logger("forwarder").info("refusal not written", error=repr(error))
-
-
-def _services(
-    settings: Settings,
-    state: State,
-    files: Files,
-    store: Store,
-    agent: Agent,
-    sending: Sending,
-    certificates: Certificates | None,
-    returns: Returns,
-    opened: Sequence[Opened],
-    clock: Clock,
-) -> Services:
-    submitting = Submitting(state.messages, returns, files.accounts, _rules(settings))
-    sending.heard = submitting.heard
-    reading = StoredReading(state.inbox, state.ledger, state.messages)
-    readings = Readings(
-        *(files.accounts, files.addresses, state.catalogue, state.inbox, reading, store.sources),
-        *(_clear_login(settings), agent.courier.take, files.naming.store_of, clock),
-    )
-    clear_login = _clear_login(settings)
-
-    def ports(name: str) -> ServicePorts:
-        return service_ports(
-            agent.strategies.ports(name),
-            look=look(agent.routes, agent.decider, clock),
-            verify=verify(files.accounts),
-            login=readings,
-            submitting=submitting,
-            room=partial(_room, settings.state),
-            returns=returns,
-            carry_failed=carry_failed(agent.courier, state.ledger, _sender(files, returns)),
-            tls=certificates.context if certificates else None,
-            clear_login=lambda address: clear_login(Peer(address)),
-        )
-
-    return Services(opened, ports)
-
-
 def _retry(settings: Settings) -> Retry:
     said = settings.retry
-    return Retry(*map(_seconds, (said.first, said.longest, said.give_up)))
+    return Retry(*map(seconds, (said.first, said.longest, said.give_up)))
 
 
 def _sending(settings: Settings, state: State, files: Files, way: Reach, agent: Agent, clock: Clock) -> Sending:
@@ -402,10 +285,9 @@ def _sending(settings: Settings, state: State, files: Files, way: Reach, agent: 
 def _servers(
     settings: Settings, state: State, files: Files, store: Store, agent: Agent, limits: Limits, log: Log
 ) -> Mapping[str, PduServer]:
-    clear_login = _clear_login(settings)
-    rules = _rules(settings)
-    rnaqp = Rnaqp(files.accounts, files.addresses, state.catalogue, state.inbox, clear_login)
-    msoap = Msoap(state.messages, files.accounts, clear_login, rules)
+    clear = clear_login(settings)
+    rnaqp = Rnaqp(files.accounts, files.addresses, state.catalogue, state.inbox, clear)
+    msoap = Msoap(state.messages, files.accounts, clear, rules(settings))
     msoap.struck = limits.struck
     return {
         "rnasp": PduServer(RNASP, Rnasp(agent.dispatcher, name=settings.node.name), limits, log),
@@ -439,20 +321,6 @@ def start(node: Node, nursery: trio.Nursery) -> None:
         nursery.start_soon(task)
 
 
-def _room(folder: Path) -> int:
-    free = os.statvfs(folder)
-    return free.f_bavail * free.f_frsize
-
-
-def _rules(settings: Settings) -> StoreRules:
-    return StoreRules(_seconds(settings.store.lifetime), settings.store.max_size, settings.store.quota)
-
-
-def _clear_login(settings: Settings) -> Callable[[Peer], bool]:
-    """Whether this peer may send a password on the transport it came by (protocol 7.18)."""
-    return lambda peer: peer.tls or may_log_in(peer.address, settings.network.clear_login)
-
-
 def _certificates(settings: Settings, log: Log) -> Certificates | None:
     paths = [(pair.domains, settings.path(pair.certificate), settings.path(pair.key)) for pair in settings.tls]
     pairs = [Pair(domains, cert, key, partial(load_pair, cert, key)) for domains, cert, key in paths]
@@ -463,7 +331,3 @@ def _tells_tls(settings: Settings) -> Callable[[str], bool]:
     """Whether our notifications may say of a store's name that it serves TLS: it must have a certificate here."""
     named = {domain for pair in settings.tls for domain in pair.domains} if settings.listen.msrap_tls else set()
     return lambda store: store in named
-
-
-def _seconds(duration: timedelta) -> int:
-    return int(duration.total_seconds())
