@@ -9,23 +9,22 @@ What is on disk before which answer:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import datetime
-from functools import partial
 
 from forwarder.agent.courier import Courier
 from forwarder.agent.item import SOON, Item, from_failure
-from forwarder.agent.limits import Pending, PullLimit, Struck, network, unheard
+from forwarder.agent.limits import PullLimit, Struck, unheard
 from forwarder.agent.links import Links
 from forwarder.agent.marks import Marks
-from forwarder.agent.repeats import FRESH, Repeats, Taken, hops_of
+from forwarder.agent.repeats import Repeats, Taken, hops_of
 from forwarder.agent.routes import Cold, Entry, Expansion, Fresh, Leg, Routes
+from forwarder.agent.rows import Rows
 from forwarder.agent.tick import Tick
 from forwarder.model import (
     FOLLOWED,
     RESENT,
     SHARED,
-    Endpoint,
     Mailbox,
     Notification,
     Outcome,
@@ -33,14 +32,11 @@ from forwarder.model import (
     RedirectKind,
 )
 from forwarder.plugin import Decline, Defer, Deposit, Hold, PeerError, Plan, Pull, Refuse, Resend, Step, Tell, Work
-from forwarder.ports import Arrival, ByCarrier, Clock, Debt, Inbox, Ledger, Proven
+from forwarder.ports import ByCarrier, Clock, Inbox, Ledger, Proven
 from forwarder.wire.notification import MalformedPDU, decode_notification, splice
 from forwarder.wire.outcome import (
     ACCEPTED,
     DEFERRED,
-    DUPLICATE,
-    HELD,
-    OVERQUOTA,
     REDIRECTED,
     REFUSED,
     UNVERIFIED,
@@ -49,13 +45,10 @@ from forwarder.wire.outcome import (
 )
 
 STATELESS = 45.0
-PROMISE = 7 * 86400
 PER_HOP = 5.0
 TOO_MUCH = Outcome(REFUSED, text="it carries too much that we do not know")
 NOWHERE = Expansion(())
 BY_CARRIER = Outcome(DEFERRED, text="by a carrier")
-FULL = 3600
-"""Seconds that a store is told to wait while too many pulls wait."""
 
 Inner = Callable[[bytes, Callable[[Outcome], None]], None]
 
@@ -82,19 +75,14 @@ class Performer:
     ) -> None:
         self._routes = routes
         self._links = links
-        self._repeats = repeats
         self._courier = courier
         self._marks = marks
-        self._inbox = inbox
-        self._ledger = ledger
         self._tick = tick
         self._clock = clock
         self._inner = inner
         self._redirect_require_tls = redirect_require_tls
-        self._pulls = pulls
         self._struck = struck
-        self._debts: list[tuple[Debt, Item]] = []
-        self._arrivals: list[tuple[Arrival, Item]] = []
+        self._rows = Rows(repeats, courier, inbox, ledger, tick, clock, pulls)
 
     def perform(self, item: Item, plan: Plan, fresh: Fresh) -> Cold | None:
         """Starts every step; the item ends when all have. Cold: nothing was done yet, read these first."""
@@ -117,7 +105,7 @@ class Performer:
         if len(deeds) > 1:
             deeds = _beside_each_other(item, deeds)
         if plan.remember:
-            self._remember(item, plan)
+            self._rows.remember(item, plan.remember)
         for step, expansion in deeds:
             if type(step) is Resend:
                 self._resend(item, step, expansion)
@@ -133,11 +121,11 @@ class Performer:
 
     def _do(self, item: Item, step: Step) -> None:
         if type(step) is Deposit:
-            self._deposit(item)
+            self._rows.deposit(item)
         elif type(step) is Pull:
-            self._owe(item, self._courier.pull_debt(item, step), once=True)
+            self._rows.owe(item, self._courier.pull_debt(item, step), once=True)
         elif type(step) is Work:
-            self._owe(item, self._courier.work_debt(item, step), once=True)
+            self._rows.owe(item, self._courier.work_debt(item, step), once=True)
         elif type(step) is Tell:
             kind = RedirectKind.permanent if step.permanent else RedirectKind.temporary
             item.end(Outcome(REDIRECTED, _redirects(step, kind)))
@@ -173,7 +161,7 @@ class Performer:
 
     def _owe_to(self, item: Item, legs: tuple[Leg, ...]) -> None:
         if self._may_be_passed_on(item, legs):
-            self._owe(item, self._courier.resend_debt(item, legs), once=False)
+            self._rows.owe(item, self._courier.resend_debt(item, legs), once=False)
         else:
             item.end(TOO_MUCH)
 
@@ -222,7 +210,7 @@ class Performer:
     def carry(self, item: Item, carrier: str) -> None:
         """A message of our own store, for a mailbox elsewhere that has no agent."""
         leg = self._marks.leg(item.notification.recipient)._replace(via=carrier)
-        self._owe(item, self._courier.resend_debt(item, (leg,)), once=False)
+        self._rows.owe(item, self._courier.resend_debt(item, (leg,)), once=False)
 
     def _owe_instead(self, item: Item) -> None:
         """Its one target has no agent: owed, whatever the plan says of state (bridges.md 2)."""
@@ -278,123 +266,6 @@ class Performer:
 
         self._links.offer(leg.mailbox, octets, heard, deadline=deadline)
 
-    # -- what is committed before the answer
-
-    def _owe(self, item: Item, debt: Debt, *, once: bool) -> None:
-        """A row for it, unless one holds it already (5.0 d, e)."""
-        assert item.identity is not None
-        taken = self._repeats.taken(item.identity)
-        if taken is None or not taken.debt:
-            if debt.kind == "pull" and self._pulls is not None:
-                pending, limits = _pending(debt, item), item.entry.route.limits if item.entry is not None else {}
-                if limit := self._pulls.enter(pending, item.peer.address, limits):
-                    item.end(Outcome(OVERQUOTA, retryafter=FULL, text=f"over the limit {limit}"))
-                    return
-            self._accept_soon(debt, item)
-        elif final := self._courier.final(taken.debt):
-            item.end(final)
-        elif once:
-            self._courier.told_again(taken.debt, item.end)
-        elif self._clock() - taken.owed < FRESH:
-            item.end(Outcome(DUPLICATE))
-        else:
-            self._courier.again(
-                taken.debt, partial(self._owed_again, item, taken.debt), partial(self._accept_soon, debt, item)
-            )
-
-    def _owed_again(self, item: Item, number: int, outcome: Outcome) -> None:
-        """Only what was acknowledged is a duplicate for the next 12 h."""
-        assert item.identity is not None
-        if code_class(outcome.code) == 0:
-            self._repeats.saw(item.identity, number)
-        item.end(outcome)
-
-    def _accept_soon(self, debt: Debt, item: Item) -> None:
-        self._debts.append((debt, item))
-        if len(self._debts) == 1:
-            self._tick.soon(self._accept)
-
-    def _accept(self) -> None:
-        # of several debts for one notification, the memory keeps the last: a Resend, which its repeats are for
-        waiting, self._debts = sorted(self._debts, key=lambda owed: owed[0].kind == "resend"), []
-
-        def done(result: Sequence[int] | Exception) -> None:
-            if isinstance(result, Exception):
-                for debt, item in waiting:
-                    if debt.kind == "pull" and self._pulls is not None:
-                        self._pulls.leave(_pending(debt, item))
-                    item.end(SOON)
-                return
-            for number, (debt, item) in zip(result, waiting, strict=True):
-                assert item.identity is not None
-                if debt.kind == "pull" and self._pulls is not None:
-                    self._pulls.accepted(number, _pending(debt, item))
-                self._repeats.saw(item.identity, number)
-                self._courier.take(debt._replace(number=number), item.notification, item.entry)
-                item.end(Outcome(ACCEPTED))
-
-        self._ledger.accept_soon([debt for debt, _ in waiting], done)
-
-    def _deposit(self, item: Item) -> None:
-        assert item.identity is not None
-        assert item.entry is not None
-        taken = self._repeats.taken(item.identity)
-        if taken is not None and self._clock() - taken.kept < FRESH:
-            item.end(Outcome(DUPLICATE))
-            return
-        notification = item.notification
-        arrival = Arrival(
-            item.entry.route.entry,
-            notification.recipient,
-            notification.store,
-            notification.identifier,
-            notification.raw,
-            Endpoint(item.peer.address, item.peer.port),
-            int(self._clock()),
-            hidden_until=int(item.verdict.until.timestamp()) if isinstance(item.verdict, Hold) else 0,
-            expires=notification.expires,
-            sender=notification.sender,
-            limits=item.entry.route.limits,
-        )
-        self._arrivals.append((arrival, item))
-        if len(self._arrivals) == 1:
-            self._tick.soon(self._store)
-
-    def _store(self) -> None:
-        waiting, self._arrivals = self._arrivals, []
-
-        def done(result: Sequence[Outcome] | Exception) -> None:
-            if isinstance(result, Exception):
-                for _, item in waiting:
-                    item.end(SOON)
-                return
-            for outcome, (_, item) in zip(result, waiting, strict=True):
-                if code_class(outcome.code) == 0:
-                    assert item.identity is not None
-                    self._repeats.saw(item.identity)
-                    outcome = self._kept(item, outcome)
-                item.end(outcome)
-
-        self._inbox.deposit_soon([arrival for arrival, _ in waiting], done)
-
-    def _kept(self, item: Item, outcome: Outcome) -> Outcome:
-        """What is said of a kept one. Readers who peek and clear need no daily repeat, so its store may rest (5.0)."""
-        assert item.entry is not None
-        if isinstance(item.verdict, Hold):
-            return Outcome(HELD)
-        return outcome._replace(retransmit=PROMISE) if self._inbox.promises(item.entry.route.entry) else outcome
-
-    def _remember(self, item: Item, plan: Plan) -> None:
-        """Seen by the next plan at once; committed with the steps."""
-        assert item.entry is not None
-        memory = item.entry.memory_of(item.strategy)
-        for key, value in plan.remember.items():
-            if value:
-                memory[key] = value
-            else:
-                memory.pop(key, None)
-        self._ledger.remember_soon(item.entry.route.entry, item.strategy, plan.remember)
-
 
 def _beside_each_other(item: Item, deeds: list[tuple[Step, Expansion]]) -> list[tuple[Step, Expansion]]:
     """The item has as many parts as deeds; a Tell among them is none, it goes with the answer."""
@@ -404,11 +275,6 @@ def _beside_each_other(item: Item, deeds: list[tuple[Step, Expansion]]) -> list[
     others = [deed for deed in deeds if type(deed[0]) is not Tell]
     item.split(len(others))
     return others
-
-
-def _pending(debt: Debt, item: Item) -> Pending:
-    brought = "" if item.peer.inner else network(item.peer.address)
-    return Pending(debt.entry, debt.store, item.notification.sender, brought)
 
 
 def _patience(notification: Notification) -> float:
