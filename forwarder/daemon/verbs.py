@@ -81,6 +81,7 @@ class Verbs:
         """Tasks that wait for the disk to be well again."""
         node = self._node
         return {
+            "database": node.state.database.setback,
             "notifying": node.sending.setback,
             "telling sources": node.store.pulling.setback,
             "members": node.agent.members.setback,

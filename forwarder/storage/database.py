@@ -21,6 +21,7 @@ import apsw
 import structlog
 import trio
 
+from forwarder.ports.setbacks import Setback
 from forwarder.storage import generation
 
 T = TypeVar("T")
@@ -82,7 +83,10 @@ class _Job(NamedTuple):
 
 
 class Database:
-    """`open`, start `run` in a nursery, then `commit` and `read`; `close` commits what waits and ends `run`."""
+    """`open`, start `run` in a nursery, then `commit` and `read`; `close` commits what waits and ends `run`.
+
+    setback: why the last commit failed, until one went well.
+    """
 
     def __init__(self, path: Path, schema: Sequence[Migration]) -> None:
         self._path = path
@@ -98,6 +102,7 @@ class Database:
         self._log_pages = 0
         self._checkpoint_from = CHECKPOINT_PAGES
         self._log_is_copied = False
+        self.setback = Setback()
         """All that is in the log is in the file too: what is written next may begin a life of the log."""
 
     async def open(self) -> None:
@@ -189,7 +194,9 @@ class Database:
         with trio.CancelScope(shield=True):
             try:
                 answers = await trio.to_thread.run_sync(self._transact, group, limiter=self._writing)
+                self.setback.over()
             except Exception as error:  # whatever it was, each waiter must hear of it
+                self.setback.pause(error)
                 log.error("commit failed", error=repr(error), jobs=len(group), points=sorted({j.point for j in group}))
                 answers = [error] * len(group)
             turned_away, self._turned_away = self._turned_away, []

@@ -273,8 +273,10 @@ async def test_a_failing_disk_acknowledges_nothing_and_the_database_lives_on(
     assert [type(answer) for answer in await told(db, put("a"), put("b"))] == [fault, fault]
     with pytest.raises(fault):
         await db.commit(put("c"), point="test")
+    assert db.setback.last.startswith(fault.__name__), "an operator sees why all is answered later"
     disk.fails = None
     await db.commit(put("a"), point="test")
+    assert not db.setback.last
     assert await db.read(names) == ["before", "a"]
     await db.close()
     again = await opened(tmp_path / "state.db", nursery)
