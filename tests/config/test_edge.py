@@ -62,6 +62,15 @@ def test_the_defaults_shown_as_comments_are_the_defaults() -> None:
     assert BridgeOptions.model_validate(said) == BridgeOptions.model_validate(plain)
 
 
+def test_the_page_for_operators_shows_the_same_tables() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "postfix.md").read_text()
+    shown = parse(page.partition("```toml\n")[2].partition("```")[0], "docs/postfix.md").data
+    written = parse("[listen]\n" + LISTEN.format(queue="/var/spool/postfix"), "x").data["listen"]
+    tables = parse(BRIDGE.format(domain="pobox.example"), "x").data["bridge"]
+    assert shown["listen"] == written
+    assert shown["bridge"] == {name: table for name, table in tables.items() if table}
+
+
 def test_services_are_named_as_plugins_offer_them() -> None:
     named = set(parse(re.sub(r"(?m)^# ", "", "[listen]\n" + LISTEN), "x").data["listen"])
     assert named <= load().services.keys()

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import grp
+import os
 import tempfile
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from ..program.peers import eventually  # noqa: TID252  # the real daemons that other tests have too
+from ..program.node import Node  # noqa: TID252  # the real daemons that other tests have too
+from ..program.peers import eventually  # noqa: TID252
 from .edge import Edge, opened
 
 MAIL = b"From: ann@x.example\r\nTo: box@pobox.example\r\nSubject: round and round\r\n\r\nwords\r\n"
 RING = (
     "virtual_alias_domains =",
-    "virtual_alias_maps = inline:{ {bob@ring.example = box@pobox.example}, {dan@ring.example = one@pobox.example} }",
+    "virtual_alias_maps = inline:{ {bob@ring.example = box@pobox.example}, {dan@ring.example = one@pobox.example},",
+    "  {eve@ring.example = far@pobox.example} }",
+    "transport_maps = inline:{ {srs.other.example = im2000:unix:other/lmtp} }",
 )
 
 
@@ -62,6 +68,49 @@ def test_a_ring_of_two_addresses_here(ring: Edge) -> None:
     assert (letter.sender, letter.recipients) == ("", ["ann@x.example"])
     ring.is_empty()
     assert len(ring.far.got) == 1
+
+
+def test_a_ring_over_two_nodes_ends_with_one_report(ring: Edge) -> None:
+    """SMTP to us, IM2000 to the next node, SMTP from there and by a foreign alias back to us. The report reaches the
+    other node's row, and so our store at its next repeat, and so the sender."""
+    other = other_node(ring)
+    try:
+        other.start()
+        ring.peer(other)
+        ring.peer(ring.node)
+        ring.node.address("far@pobox.example", 'to = ["x@other.example"]')
+        ring.send("ann@x.example", "far@pobox.example", MAIL)
+        other.event("not carried", target="eve@ring.example")
+        ring.is_empty()
+        assert ring.far.got == []
+        for node in (other, ring.node):
+            node.stop()
+        for node in (other, ring.node):
+            node.start(turnable=True, turned=25 * 3600)
+            ring.peer(node)
+        [letter] = ring.far.receives()
+        assert (letter.sender, letter.recipients) == ("", ["ann@x.example"])
+        ring.is_empty()
+        assert len(ring.far.got) == 1
+        ring.node.stop()
+        ring.node.start()
+    finally:
+        other.end()
+
+
+def other_node(ring: Edge) -> Node:
+    """Behind the same Postfix, with return paths of its own."""
+    sockets = ring.folder / "queue" / "other"
+    sockets.mkdir(mode=0o750)
+    os.chown(sockets, 0, grp.getgrnam("postfix").gr_gid)
+    smarthost = tomllib.loads((ring.node.folder / "forwarder.toml").read_text())["bridge"]["smtp_out"]["smarthost"]
+    services = {"lmtp": "lmtp", "submission": "submit", "postfix_map": "map", "postfix_auth": "auth"}
+    settings = {f"listen.{name}": f'["unix:{sockets}/{file}"]' for name, file in services.items()}
+    settings |= {"bridge.smtp_out.smarthost": f'"{smarthost}"', "listen.pop3": '["127.0.0.1:0"]'}
+    settings |= {"resolve.nameservers": f'["127.0.0.1:{ring.names.port}"]'}
+    node = Node(ring.folder / "other", "other.example", settings, ("--postfix", "--queue", str(ring.folder / "queue")))
+    node.address("x@other.example", 'to = ["eve@ring.example"]')
+    return node
 
 
 def test_more_received_lines_than_allowed_are_a_loop(ring: Edge) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import smtplib
 from collections.abc import Iterator
+from pathlib import Path
 
 import dkim
 import pytest
@@ -70,7 +71,7 @@ def test_octets_and_dkim_of_a_native_message(edge: Edge, store: Node) -> None:
     front = letter.octets.removesuffix(message).split(b"\r\n")
     at = front.index(b"Delivered-To: box@pobox.example")
     assert front[at + 1] == b"Received: from store.example (im2000 toby)"
-    assert front[at + 2].startswith(b"\tby mx.pobox.example with IM2000 id ")
+    assert front[at + 2].startswith(b" by mx.pobox.example with IM2000 id ")
     assert dkim.verify(letter.octets, dnsfunc=lambda *_, **__: record)
     assert letter.sender.startswith("b=") and letter.sender.endswith("@srs.pobox.example")
     assert track(store, "toby", identifier).pinned
@@ -103,6 +104,30 @@ def test_lf_dot_crlf_of_a_native_originator_injects_nothing(edge: Edge, store: N
     octets = next(letter.octets for letter in letters if b"one" in letter.octets)
     assert b"one\r\n.\r\nMAIL FROM:<evil@x.example>\r\n" in octets
     assert octets.replace(b"\r\n", b"").count(b"\r") == octets.replace(b"\r\n", b"").count(b"\n") == 0
+
+
+def test_a_role_with_a_member_in_the_world_stays_open_for_the_others(edge: Edge, tmp_path: Path) -> None:
+    edge.node.address("team@pobox.example", 'kind = "role"\nto = ["bob@world.example", "freda@pobox.example"]')
+    edge.send("ann@x.example", "team@pobox.example", HEAD + b"Subject: an order\r\n\r\nx\r\n")
+    [letter] = edge.far.receives()
+    assert letter.recipients == ["bob@world.example"]
+    eventually(lambda: edge.waiting("freda") == 1)
+    edge.is_empty()
+    assert edge.node.ask("status")["kept"]["messages"] == 1
+    [read] = edge.reads("freda", tmp_path / "mail")
+    assert b"an order" in read
+    eventually(lambda: edge.node.ask("status")["kept"]["messages"] == 0)
+
+
+def test_a_group_with_a_member_in_the_world(edge: Edge, tmp_path: Path) -> None:
+    members = 'to = ["bob@world.example", "freda@pobox.example"]'
+    edge.node.address("staff@pobox.example", f'strategy = "pull_repush"\nkind = "group"\n{members}')
+    octets = HEAD + b"Subject: party\r\n\r\nx\r\n"
+    edge.send("ann@x.example", "staff@pobox.example", octets)
+    [letter] = edge.far.receives()
+    assert letter.octets.endswith(octets)
+    [read] = edge.reads("freda", tmp_path / "mail")
+    assert b"Subject: party" in read
 
 
 @pytest.mark.parametrize("end", [b"\n.\n", b"\n.\r\n", b"\r\n.\n", b"\r.\r", b"\r\n.\r", b"\n.\r"])
