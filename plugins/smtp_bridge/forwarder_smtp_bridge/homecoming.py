@@ -51,9 +51,9 @@ class Homecoming:
         if isinstance(report, NotAReport):
             self._ports.log.info("no report at a return path", row=number, why=report.why)
             return None
-        said = [f"{reported.action} {reported.final} {reported.status}" for reported in report.recipients[:10]]
-        self._ports.log.info("report", row=number, mta=report.mta, said=said)
-        ends = [await self._ended(number, reported) for reported in report.recipients if reported.action == "failed"]
+        failed = [reported for reported in report.recipients if reported.action == "failed"]
+        self._ports.log.info("report", row=number, mta=report.mta, failed=[reported.final for reported in failed])
+        ends = [await self._ended(number, reported) for reported in failed]
         return _first_mailbox(end.returns for end in ends if not end.known and end.returns)
 
     async def _ended(self, row: int, reported: Reported) -> Failed:
