@@ -8,7 +8,7 @@ import shutil
 import smtplib
 import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -19,7 +19,7 @@ from forwarder.model import Mailbox
 from forwarder.testing import MemoryLog
 from forwarder_smtp_bridge.events import Mail
 from forwarder_smtp_bridge.outcomes import Reply
-from forwarder_smtp_bridge.serve import Envelope, Lmtp, Sink, Waits
+from forwarder_smtp_bridge.serve import IDLE_SESSIONS, Envelope, Lmtp, Sink, Waits
 
 OK = Reply(250, "2.1.0", "ok")
 NO = Reply(550, "5.1.1", "no such mailbox")
@@ -306,14 +306,41 @@ async def test_an_idle_peer_is_told_and_left(
 
 async def test_one_session_too_many_is_told_to_come_later(house: House) -> None:
     service = lmtp(house, sessions=1)
-    async with peer(service) as first:
+    async with AsyncExitStack() as held:
+        talks = [await held.enter_async_context(peer(service)) for _ in range(IDLE_SESSIONS)]
         ours, theirs = trio.testing.memory_stream_pair()
         await service.serve(ours)
         assert await Peer(theirs).rest() == b"421 4.3.2 too many sessions, try again later\r\n"
-        await first.send(b"QUIT\r\n")
-        assert await first.rest() == b"221 2.0.0 bye\r\n"
-    async with peer(service):
-        pass
+        await talks[0].send(b"QUIT\r\n")
+        assert await talks[0].rest() == b"221 2.0.0 bye\r\n"
+        async with peer(service):
+            pass
+
+
+async def test_a_transaction_waits_for_its_turn_and_idle_sessions_take_nobodys(house: House) -> None:
+    service = lmtp(house, sessions=1)
+    async with peer(service), peer(service) as first, peer(service) as second:
+        await first.send(ENVELOPE + b"DATA\r\n")
+        await first.until(b"354 end data with CR LF . CR LF\r\n")
+        await second.send(b"LHLO x\r\nMAIL FROM:<a@x.example>\r\n")
+        await trio.testing.wait_all_tasks_blocked()
+        await first.send(b"x\r\n.\r\n")
+        await first.until(b"250 2.1.5 taken\r\n" * 2)
+        await second.until(b"250 2.1.0 ok\r\n")
+
+
+async def test_who_gets_no_turn_in_time_is_told_so_and_may_stay(
+    house: House, autojump_clock: trio.testing.MockClock
+) -> None:
+    service = lmtp(house, sessions=1)
+    async with peer(service) as first, peer(service) as second:
+        await first.send(ENVELOPE)
+        await first.until(b"250 2.1.0 ok\r\n" * 3)
+        await second.send(b"LHLO x\r\nMAIL FROM:<a@x.example>\r\n")
+        await second.until(b"451 4.3.2 busy, try again later\r\n")
+        await first.send(b"RSET\r\n")
+        await second.send(b"MAIL FROM:<a@x.example>\r\n")
+        await second.until(b"250 2.1.0 ok\r\n")
 
 
 async def test_a_drain_ends_the_idle_now_and_the_others_after_their_message(house: House) -> None:

@@ -3,6 +3,9 @@
 What Delivery raises, and what it does not decide in time, closes the session without an answer: Postfix keeps the mail
 and comes again. An OSError of the sink is the disk's, and temporary for each recipient. A session holds one command
 line or one piece, so `sessions` bounds memory; a message of any size passes through.
+
+`sessions` transactions are under way at once; a further one waits for its turn. Sessions between two transactions cost
+next to nothing, and Postfix keeps more of them than it uses: a 421 for these would stop all its mail for minutes.
 """
 
 from __future__ import annotations
@@ -33,7 +36,10 @@ from forwarder_smtp_bridge.outcomes import TABLE, Reply
 RECEIVE = 16 * 1024  # octets at once
 SEND = 16 * 1024  # octets of answers that may wait for the end of the input
 
+IDLE_SESSIONS = 8
+"""So many sessions for each transaction that may be under way."""
 BUSY = Reply(421, "4.3.2", "too many sessions, try again later")
+NO_TURN = Reply(451, "4.3.2", "busy, try again later")
 SHUTDOWN = Reply(421, "4.3.2", "shutting down, try again later")
 IDLE = Reply(421, "4.4.2", "timeout")
 
@@ -83,13 +89,15 @@ class Delivery(Protocol):
 
 class Waits(NamedTuple):
     """Seconds. command: for a whole command (RFC 5321 4.5.3.2.7); piece: of a message, transfer: for all of it; decide:
-    for Delivery, commit: after the dot (Postfix's lmtp_data_done_timeout is 600 s); send: for the peer to take answers.
+    for Delivery; turn: until another transaction ends; commit: after the dot (Postfix's lmtp_data_done_timeout is
+    600 s); send: for the peer to take answers.
     """
 
     command: float = 300.0
     piece: float = 180.0
     transfer: float = 1800.0
     decide: float = 30.0
+    turn: float = 60.0
     commit: float = 300.0
     send: float = 60.0
 
@@ -98,14 +106,16 @@ WAITS = Waits()
 
 
 class Lmtp:
-    """All LMTP sessions of a service. host: our name in the greeting; max_size: octets of a message."""
+    """All LMTP sessions of a service. host: our name in the greeting; max_size: octets of a message; sessions: whose
+    transactions may be under way at once."""
 
     def __init__(
         self, host: str, delivery: Delivery, log: Log, *, sessions: int, max_size: int, waits: Waits = WAITS
     ) -> None:
         self.host, self.delivery, self.log = host, delivery, log
         self.max_size, self.waits = max_size, waits
-        self._cap = sessions
+        self._cap = sessions * IDLE_SESSIONS
+        self.turns = trio.CapacityLimiter(sessions)
         self.open = 0
         self.draining = False
         self.idle: set[trio.CancelScope] = set()
@@ -154,6 +164,7 @@ class _Talk:
         self._mail: Mail | None = None
         self._recipients: tuple[Mailbox, ...] = ()
         self._sink: Sink | None = None
+        self._has_turn = False
         self._since = self._began = trio.current_time()
 
     async def run(self) -> None:
@@ -174,6 +185,7 @@ class _Talk:
     async def end(self) -> None:
         """What is not committed is forgotten, the stream closed; whoever cancels waits for that, 5 s at most."""
         with trio.CancelScope(shield=True, deadline=trio.current_time() + 5):
+            self._end_turn()
             try:
                 await self._drop()
             except Exception as error:
@@ -222,10 +234,7 @@ class _Talk:
         self._since = trio.current_time()
         match event:
             case Mail():
-                with trio.fail_after(self.waits.decide):
-                    reply = await delivery.mail(event)
-                self._mail, self._recipients = event, ()
-                session.reply(reply)
+                session.reply(await self._mailed(event))
             case Rcpt(mailbox):
                 assert self._mail is not None
                 with trio.fail_after(self.waits.decide):
@@ -242,10 +251,33 @@ class _Talk:
             case TooBig():
                 self.lmtp.log.info("lmtp message too big", most=self.lmtp.max_size)
                 await self._drop()
+                self._end_turn()
             case Reset():
                 self._mail = None
+                self._end_turn()
             case Ended(why) if why != QUIT:
                 self.lmtp.log.info("lmtp session ended", why=why)
+
+    async def _mailed(self, mail: Mail) -> Reply:
+        """Whether a transaction may begin; it has its turn then, until it ends."""
+        if not self._has_turn:
+            with trio.move_on_after(self.waits.turn) as scope:
+                await self.lmtp.turns.acquire_on_behalf_of(self)
+                self._has_turn = True
+            if scope.cancelled_caught:
+                self.lmtp.log.info("limit lmtp sessions", most=self.lmtp.turns.total_tokens)
+                return NO_TURN
+        with trio.fail_after(self.waits.decide):
+            reply = await self.lmtp.delivery.mail(mail)
+        self._mail, self._recipients = mail, ()
+        if not reply.good:
+            self._end_turn()
+        return reply
+
+    def _end_turn(self) -> None:
+        if self._has_turn:
+            self._has_turn = False
+            self.lmtp.turns.release_on_behalf_of(self)
 
     async def _begin(self) -> None:
         assert self._mail is not None
@@ -275,6 +307,7 @@ class _Talk:
             assert broken is not None
             replies = [broken] * len(self._recipients)
         self._sink = None
+        self._end_turn()
         self.session.replies(replies)
         await self._flush()
 
