@@ -2,7 +2,7 @@
 
 * name and octets -> fsync of the file, of the folder and, until somebody has, of the folder above it, all before the
   row's COMMIT: a row always has its file, after a loss of power too.
-* Those that come while LANDINGS groups land form the next group: one thread call, their names in one folder.
+* Those that come in one moment, or while all LANDINGS are taken, land in groups: one thread call, one folder for each.
 * A file without a row is an orphan of a crash; `sweep` removes it, never one that is just landing.
 * Nothing is held in memory but one slice and the header section; files are 0600, folders 0700.
 """
@@ -24,8 +24,9 @@ from forwarder.store.views import HeaderScan, Range, Views
 SPOOL = "spool"
 GATHERED = 32 << 10
 """Octets that wait in memory for more before they go to the disk."""
-LANDINGS = 4
-"""Groups that land at once: one alone would wait for the disk once for each file, many would wait for each other."""
+LANDINGS, TOGETHER = 8, 4
+"""Groups that land at once, and bodies of one: a thread waits for the disk once for each file, and file systems take
+what several threads wait for in one go."""
 
 
 class Upload:
@@ -155,17 +156,20 @@ class Bodies:
 
     async def land(self, upload: Upload) -> None:
         """Durable and named; safe from `sweep` until `landed`. Not to be cancelled. Raises OSError."""
+        if len(self._gathering.uploads) == TOGETHER:
+            self._gathering = _Group()
         group = self._gathering
         group.uploads.append(upload)
-        async with self._landings:
-            if group is self._gathering:  # nobody has begun with it
-                self._gathering = _Group()
+        if upload is group.uploads[0]:
+            async with self._landings:
                 await self._land_together(group)
         await group.done.wait()
         if group.error is not None:
             raise group.error
 
     async def _land_together(self, group: _Group) -> None:
+        if group is self._gathering:
+            self._gathering = _Group()
         folder = self.path(group.uploads[0].name).parent
         for upload in group.uploads:
             upload.name = folder.name + upload.name[2:]

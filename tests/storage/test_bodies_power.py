@@ -15,7 +15,7 @@ import pytest
 import trio
 
 from forwarder.model import parse_mailbox
-from forwarder.storage.bodies import GATHERED, SPOOL, Bodies, Upload
+from forwarder.storage.bodies import GATHERED, SPOOL, TOGETHER, Bodies, Upload
 from forwarder.storage.database import Database
 from forwarder.storage.message_rows import Envelope
 from forwarder.storage.message_schema import SCHEMA
@@ -147,27 +147,46 @@ async def test_a_large_body_has_its_octets_and_its_lasting_name_on_the_disk(tmp_
     assert not list((tmp_path / "bodies" / SPOOL).iterdir())
 
 
-async def test_those_that_come_in_one_moment_land_together_in_one_folder(tmp_path: Path, power: Power) -> None:
-    bodies = opened(tmp_path)
-    uploads = [await uploaded(tmp_path, f"{number:02x}{number:02x}") for number in range(20)]
-    power.synced.clear()
+async def land_all(bodies: Bodies, folder: Path, count: int) -> list[Upload]:
+    """In one moment."""
+    uploads = [await uploaded(folder, f"{number:02x}{number:02x}") for number in range(count)]
     async with trio.open_nursery() as nursery:
         for upload in uploads:
             nursery.start_soon(bodies.land, upload)
+    return uploads
+
+
+async def test_those_that_come_in_one_moment_land_together_in_one_folder(tmp_path: Path, power: Power) -> None:
+    bodies = opened(tmp_path)
+    power.synced.clear()
+    uploads = await land_all(bodies, tmp_path, TOGETHER)
     [folder] = {upload.name[:2] for upload in uploads}
     assert {upload.name for upload in uploads} == set(bodies.names()) == bodies.landing()
-    files = {order(upload.name)[0] for upload in uploads}
-    assert set(power.of("")[:20]) == files
-    assert power.of("")[20:] == [f"bodies/{folder}", "bodies"]
+    assert set(power.of("")[:TOGETHER]) == {order(upload.name)[0] for upload in uploads}
+    assert power.of("")[TOGETHER:] == [f"bodies/{folder}", "bodies"]
+
+
+@pytest.mark.parametrize("count", [TOGETHER + 1, 60])
+async def test_many_land_in_groups_each_file_before_its_folder(tmp_path: Path, power: Power, count: int) -> None:
+    bodies = opened(tmp_path)
+    power.synced.clear()
+    uploads = await land_all(bodies, tmp_path, count)
+    assert len({upload.name[:2] for upload in uploads}) == -(-count // TOGETHER)
+    assert {upload.name for upload in uploads} == set(bodies.names())
+    synced = power.of("")
+    for upload in uploads:
+        file, folder, _ = order(upload.name)
+        assert synced.count(file) == synced.count(folder) == 1
+        assert synced.index(file) < synced.index(folder)
 
 
 async def test_of_those_that_land_together_none_is_believed_where_the_disk_fails(tmp_path: Path, power: Power) -> None:
     bodies = opened(tmp_path)
-    uploads = [await uploaded(tmp_path, f"{number:02x}{number:02x}") for number in range(20)]
+    uploads = [await uploaded(tmp_path, f"{number:02x}{number:02x}") for number in range(3 * TOGETHER)]
     failed = []
 
     def fails(path: str) -> None:
-        if path.endswith(uploads[10].name[2:]):
+        if path.endswith(uploads[5].name[2:]):
             raise OSError("I/O error")
 
     async def land(upload: Upload) -> None:
@@ -181,10 +200,12 @@ async def test_of_those_that_land_together_none_is_believed_where_the_disk_fails
     async with trio.open_nursery() as nursery:
         for upload in uploads:
             nursery.start_soon(land, upload)
-    assert sorted(failed) == sorted(upload.name for upload in uploads)
+    assert len(failed) == TOGETHER
+    assert uploads[5].name in failed
+    assert {name[:2] for name in failed} == {uploads[5].name[:2]}
     await bodies.remove(failed)
     await bodies.land(await uploaded(tmp_path, "ff01"))
-    assert list(bodies.names()) == ["ff01"]
+    assert set(bodies.names()) == {upload.name for upload in uploads if upload.name not in failed} | {"ff01"}
 
 
 async def test_no_row_is_committed_before_its_body_is_lasting(
