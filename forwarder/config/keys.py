@@ -92,7 +92,7 @@ class SigningKeys:
         """Whatever is wrong is kept in `errors`."""
         errors: list[ConfigError] = []
         stores: dict[str, tuple[KeyFile, ...]] = {}
-        for folder in _entries(self._folder / KEYS):
+        for folder in _entries(self._folder / KEYS, self._folder, errors):
             try:
                 store = parse_domain(folder.name)
             except ValueError as error:
@@ -170,16 +170,19 @@ def text_of(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _entries(folder: Path) -> list[Path]:
-    """Without what editors leave."""
+def _entries(folder: Path, root: Path, errors: list[ConfigError]) -> list[Path]:
+    """Without what editors leave. What is no folder, or cannot be read, is an error like others."""
     try:
         return sorted(path for path in folder.iterdir() if not path.name.startswith(".") and path.name[-1] not in "~#")
     except FileNotFoundError:
         return []
+    except OSError as error:
+        errors.append(ConfigError(inside(folder, root), 0, "", f"cannot be read: {error.strerror}"))
+        return []
 
 
 def _read_all(root: Path, folder: Path, store: str, errors: list[ConfigError]) -> Iterator[KeyFile]:
-    for path in _entries(folder):
+    for path in _entries(folder, root, errors):
         name = inside(path, root)
         try:
             if path.suffix != ".toml":

@@ -111,6 +111,14 @@ def test_a_broken_file_is_told_and_harms_only_itself(
     assert any(complaint in str(error) for error in keys.errors), keys.errors
 
 
+def test_a_note_beside_the_folders_of_keys_is_told_and_harms_nobody(keys: SigningKeys, tmp_path: Path) -> None:
+    keys.rotate(STORE, NOW, HOUR)
+    (tmp_path / "keys" / "notes.txt").write_text("ask anna about these")
+    keys.reload()
+    assert [str(error) for error in keys.errors] == ["keys/notes.txt: cannot be read: Not a directory"]
+    assert signer(keys, NOW + HOUR) == "20261124"
+
+
 def test_a_file_removed_is_a_key_withdrawn(keys: SigningKeys, tmp_path: Path) -> None:
     keys.rotate(STORE, NOW, timedelta(0))
     (tmp_path / "keys" / STORE / "20261124.toml").unlink()
