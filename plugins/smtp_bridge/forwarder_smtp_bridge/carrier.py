@@ -7,19 +7,16 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from pathlib import Path
-
-import trio
 
 from forwarder.bridges import Carried, Gone, Later, Load, Never, Taken
 from forwarder.model import Mailbox, handle
 from forwarder.plugin import Ports
+from forwarder_smtp_bridge.draft import Draft
 from forwarder_smtp_bridge.fates import Deferred, Fate, Refused, Sent
 from forwarder_smtp_bridge.front import native_front
-from forwarder_smtp_bridge.headers import HEAD, Way, way_of
+from forwarder_smtp_bridge.headers import Way, way_of
 from forwarder_smtp_bridge.options import SmtpOut
 from forwarder_smtp_bridge.returns import Outgoing, ReturnPaths
 from forwarder_smtp_bridge.smarthost import Smarthost
@@ -42,25 +39,19 @@ class Carrier:
         self._account = account
 
     async def __call__(self, load: Load, /) -> Mapping[Mailbox, Carried]:
-        file = self._ports.scratch / secrets.token_hex(16)
+        draft = Draft(self._ports.scratch)
         try:
-            await self._fetch(load, file)
-            return await self._send(load, file)
+            async with load.body(BODY_MOST) as slices:
+                async for octets in slices:
+                    await draft.write(octets)
+            return await self._send(load, draft)
         except Gone:  # there is nothing to be carried any more, and nobody to be told
             return dict.fromkeys(load.to, Never(EXPIRED, "it is not there any more: withdrawn, or dealt with"))
         finally:
-            with trio.CancelScope(shield=True):
-                await trio.to_thread.run_sync(lambda: file.unlink(missing_ok=True))
+            await draft.close()
 
-    async def _fetch(self, load: Load, file: Path) -> None:
-        """The message, to a file of ours. Raises Gone, PeerError, OSError."""
-        async with load.body(BODY_MOST) as slices, await trio.open_file(file, "xb") as spool:
-            async for octets in slices:
-                await spool.write(octets)
-
-    async def _send(self, load: Load, file: Path) -> Mapping[Mailbox, Carried]:
-        async with await trio.open_file(file, "rb") as spool:
-            way = way_of(await spool.read(HEAD))
+    async def _send(self, load: Load, draft: Draft) -> Mapping[Mailbox, Carried]:
+        way = way_of(draft.head)
         native = load.returns is None
         loops = [mailbox for mailbox in load.to if not native and way.was_at(mailbox)]
         to = [mailbox for mailbox in load.to if mailbox not in loops]
@@ -69,7 +60,7 @@ class Carrier:
             fates = await self._smarthost.carry(
                 self._paths.envelope_sender(_outgoing(load, self._account)),
                 to,
-                lambda: file.open("rb"),
+                draft.open,
                 native=native,
                 utf8=_utf8(way, native=native),
                 front=self._front(load) if native else b"",
