@@ -114,11 +114,14 @@ def stamp_of(status: os.stat_result) -> Stamp:
 def read_text(path: Path, file: str) -> tuple[str, Stamp]:
     """The text of a regular file of at most 1 MiB. Raises OSError, ConfigErrors."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(descriptor, "rb") as opened:
-        status = os.fstat(opened.fileno())
+    try:  # not in the hands of open() at once, which leaves the descriptor of a folder open
+        status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise ConfigErrors([ConfigError(file, 0, "", "is no regular file")])
-        octets = opened.read(FILE_OCTETS + 1)
+        with open(descriptor, "rb", closefd=False) as opened:
+            octets = opened.read(FILE_OCTETS + 1)
+    finally:
+        os.close(descriptor)
     if len(octets) > FILE_OCTETS:
         raise ConfigErrors([ConfigError(file, 0, "", f"is over {FILE_OCTETS} octets long")])
     try:

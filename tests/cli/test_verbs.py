@@ -130,7 +130,7 @@ def test_why_never_calls_a_broken_file_nobody(run: Any, folder: Path) -> None:
     assert (found["nobody"], found["broken"].split(" ")[0]) == (None, "addresses/pobox.example/anna.toml:1:")
     file.unlink()
     file.mkdir()
-    assert "anna.toml: cannot be read: Is a directory" in run("why", "anna@pobox.example").out
+    assert "anna.toml: is no regular file" in run("why", "anna@pobox.example").out
     assert run("why", "nobody@pobox.example", "--json").json["broken"] is None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -12,7 +13,7 @@ import pytest
 import trio
 
 from forwarder.config.addresses import AddressFiles
-from forwarder.config.lines import ConfigError
+from forwarder.config.lines import ConfigError, ConfigErrors, read_text
 from forwarder.config.settings import Settings
 from forwarder.config.sweep import sweep
 from forwarder.model import Mailbox, Route
@@ -204,6 +205,18 @@ async def test_only_no_such_file_means_nobody(addresses: Make, write: Write, fol
         path.write_bytes(b'note = "\xff"' if how == "octets" else b"#" * (1 << 21))
     answer = (await addresses().read([BRIAN]))[BRIAN]
     assert isinstance(answer, Broken), answer
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="nowhere to count open files")
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, Path.touch])
+def test_what_is_no_file_takes_no_descriptor_with_it(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    """Whoever writes to such an address has it looked at once a second."""
+    make(path := tmp_path / "anna.toml")
+    before = os.listdir("/proc/self/fd")
+    for _ in range(3):
+        with contextlib.suppress(ConfigErrors, OSError):
+            read_text(path, "anna.toml")
+    assert len(os.listdir("/proc/self/fd")) == len(before)
 
 
 async def test_a_vanished_folder_keeps_its_entries(addresses: Make, write: Write, folder: Path, clock: Any) -> None:
