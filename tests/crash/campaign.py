@@ -88,7 +88,7 @@ class Campaign:
         point, instant = self._choose()
         self.truth.life = self.house.life + 1
         self.kills += 1
-        if point == "fsck":
+        if point == "fsck" and self.house.life:  # before the first life there is nothing to mend
             await self._mend(instant)
             return
         if point in NEEDS or self.chance.random() < 0.3:
