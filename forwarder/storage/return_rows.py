@@ -19,6 +19,7 @@ from forwarder.wire.outcome import EXPIRED, REFUSED
 REMEMBERED = 6 * 86400
 ROWS = 500
 
+
 class Due(NamedTuple):
     """A failure to be reported. file, headers: the body and the octets of its header section, if it is still there."""
 
@@ -86,7 +87,7 @@ def reported(c: apsw.Connection, key: int) -> None:
 
 
 def forget(c: apsw.Connection, now: int) -> int:
-    """What is past its memory and owes no report any more; how many rows went. While a key is open its sender counts."""
+    """What is past its memory and owes no report any more; how many went. While a key is open its sender counts."""
     sql = f"""DELETE FROM returned WHERE key IN (SELECT r.key FROM returned r LEFT JOIN message_key k
         ON k.number = r.key WHERE r.at <= ? AND (k.number IS NULL OR ((r.ended IS NULL OR r.reported = 1)
         AND k.life <> {int(Life.live)} AND k.life <> {int(Life.handed_on)})) LIMIT ?)"""  # noqa: S608

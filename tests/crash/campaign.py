@@ -63,13 +63,21 @@ class Peers(NamedTuple):
     truth: Truth
     letters: Letters
     smarthost: Smarthost
+    agents: tuple[Agents, ...]
     clients: Clients
+
+    def calm(self, calm: bool) -> None:
+        """In an audit nobody makes trouble, or puts off what he could have now."""
+        self.smarthost.calm = self.clients.calm = calm
+        for agents in self.agents:
+            agents.calm = calm
 
 
 class Campaign:
     def __init__(self, peers: Peers, chance: random.Random, *, eager: bool) -> None:
         self.eager = eager
-        self.house, self.truth, self.letters, self.smarthost, self.clients = peers
+        self._peers = peers
+        self.house, self.truth, self.letters, self.clients = peers.house, peers.truth, peers.letters, peers.clients
         self.chance = chance
         self.kills = 0
         self.lost: list[str] = []
@@ -155,7 +163,7 @@ class Campaign:
             if sent.doubtful and sent.acked and not sent.verified:
                 sent.due, sent.doubtful = 0.0, False
         self.truth.life = self.house.life + 1
-        self.clients.calm = self.smarthost.calm = True
+        self._peers.calm(True)
         if not await self.house.start():
             raise RuntimeError(f"the daemon does not start: {self.house.log()[-3:]}")
         async with trio.open_nursery() as nursery:
@@ -171,7 +179,7 @@ class Campaign:
         self.truth.check_works()
         self._check_bodies()
         self.truth.release()
-        self.clients.calm = self.smarthost.calm = False
+        self._peers.calm(False)
 
     def _left(self) -> list[str]:
         """What was acknowledged and has not arrived; and what has, and is not let go."""
@@ -247,14 +255,14 @@ async def campaign(folder: Path, kills: int, seed: int, *, eager: bool = False, 
 
 async def _peers(folder: Path, nursery: trio.Nursery, chance: random.Random, rare: float) -> Peers:
     truth = Truth(Control(folder / "control"), folder / "diary")
-    ext = await serve_agents(Agents(truth, chance, extended=True), nursery)
-    old = await serve_agents(Agents(truth, chance, extended=False), nursery)
+    agents = Agents(truth, chance, extended=True), Agents(truth, chance, extended=False)
+    ext, old = [await serve_agents(each, nursery) for each in agents]
     isp = await serve_source(Source(truth, chance), nursery)
     places = {"ext.test": {"rnasp": ext}, "old.test": {"rnasp": old}, "isp.test": {"msrap": isp}}
     letters = Letters(truth)
     smarthost = Smarthost(letters, chance)
     house = House(folder, places, await serve_names(nursery), await serve_smarthost(smarthost, nursery))
-    return Peers(house, truth, letters, smarthost, Clients(house, truth, letters, chance, rare))
+    return Peers(house, truth, letters, smarthost, agents, Clients(house, truth, letters, chance, rare))
 
 
 async def _fight(made: Campaign, kills: int, *, progress: bool) -> None:
