@@ -15,6 +15,7 @@ from forwarder.config.addresses import AddressFiles
 from forwarder.config.domains import Domain
 from forwarder.config.keys import SigningKeys
 from forwarder.config.lines import ConfigError
+from forwarder.config.names import ADDRESSES
 from forwarder.config.settings import Settings
 from forwarder.config.sweep import sweep, unread
 from forwarder.daemon.zones import Bound, record_lines, zone_facts
@@ -126,6 +127,15 @@ class Published:
                 if route.matched == "exact":
                     self._gather(users[route.address.domain], route)
                 yield route
+        for missed in await trio.to_thread.run_sync(self._vanished):
+            self._miss(users, missed)
+            yield missed
+
+    def _vanished(self) -> list[Unread]:
+        """Domains whose folder of addresses was there and is not, as of a file system that is not mounted."""
+        place = self._settings.folder / ADDRESSES
+        seen = [host.name for host in list(self._addresses.domains.values()) if host.addresses is not None]
+        return [Unread(name) for name in seen if not (place / name).is_dir()]
 
     def _gather(self, users: _Users, route: Route) -> None:
         lines = record_lines(self._plugins, route)

@@ -147,6 +147,18 @@ def test_a_slip_in_a_file_takes_nothing_from_readers_once_it_is_mended(node: Nod
         eventually(lambda: reader.ask(Peek(None, 10)).data.items)
 
 
+def test_a_folder_of_addresses_that_is_away_for_a_while_takes_nothing_from_readers(node: Node) -> None:
+    fill(node)
+    addresses, away = node.folder / "addresses", node.folder / "away"
+    with Session(node, "rnaqp", "brian") as reader:
+        assert reader.ask(Peek(None, 10)).data.items
+        addresses.rename(away)
+        run("fsck", "--repair", "--config", node.folder)  # sweeps, as each hour
+        eventually(lambda: node.ask("status")["catalogue"]["entries_at_last_sweep"] == 0)
+        away.rename(addresses)
+        eventually(lambda: reader.ask(Peek(None, 10)).data.items)
+
+
 @pytest.mark.parametrize(
     ("slip", "rcode"),
     [(f"addresses/{DOMAIN}/anna.toml", dns.rcode.NXDOMAIN), (f"domains/{DOMAIN}.toml", dns.rcode.SERVFAIL)],
