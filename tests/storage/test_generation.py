@@ -58,8 +58,8 @@ class House:
                 await made.commit(put(name), point="test")
                 self.acknowledged.add(name)
                 if number in copies:
-                    taken.append(self.copy(f"copy{self._count}"))
-            killed = self.copy(f"killed{self._count}")
+                    taken.append(await self.at_rest(made, f"copy{self._count}"))
+            killed = await self.at_rest(made, f"killed{self._count}")
             await made.close()
         if not end:
             for path in (self.file, self.log):
@@ -67,6 +67,10 @@ class House:
                 if (killed / path.name).exists():
                     shutil.copy(killed / path.name, path)
         return taken
+
+    async def at_rest(self, made: Database, name: str) -> Path:
+        """File and log of one moment, between two steps of the writer: copied one by one they could be no pair."""
+        return await trio.to_thread.run_sync(self.copy, name, limiter=made._writing)
 
     def copy(self, name: str) -> Path:
         into = self.folder / name
