@@ -6,6 +6,7 @@ nothing heavy at its top, so that `forwarder --help` costs as little as it says.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -13,6 +14,8 @@ from collections.abc import Sequence
 from forwarder.cli.errors import Complaint, one_line, peel
 
 USAGE = 2
+NOT_NOW = 1
+OF_THE_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE})
 INTERRUPTED = 130
 
 
@@ -55,7 +58,7 @@ def _report(error: BaseException) -> int:
     if isinstance(error, OSError) and error.strerror:
         named = f"{error.filename}: " if error.filename else ""
         print(one_line(f"forwarder: {named}{error.strerror}"), file=sys.stderr)
-        return USAGE
+        return NOT_NOW if error.errno in OF_THE_DISK else USAGE
     if os.environ.get("FORWARDER_DEBUG"):
         raise error
     print(one_line(f"forwarder: internal error: {type(error).__name__}: {error}"), file=sys.stderr)

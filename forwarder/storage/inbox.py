@@ -159,6 +159,10 @@ class Inbox:
             await self._peeked(poll)
         except apsw.Error as error:  # a disk that fails keeps nobody from what is in sight
             log.error("peeked without a note of it", error=repr(error))
+            page = await self._database.read(lambda connection: _page(connection, poll))
+            if self._unsorted and not page[1]:
+                raise  # something has arrived that cannot be shown: no page is the last now
+            return page
         return await self._database.read(lambda connection: _page(connection, poll))
 
     async def _peeked(self, poll: _Poll) -> None:

@@ -117,6 +117,27 @@ async def test_what_could_not_be_written_uses_no_room(
     await database.close()
 
 
+async def test_a_disk_that_fails_shows_what_is_in_sight_and_never_says_that_this_is_all(
+    tmp_path: Path, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database, inbox = await opened(tmp_path / "state.db", nursery)
+    await deposit(inbox, [arrival(n) for n in range(3)])
+    assert len((await inbox.peek("bob", [ENTRY], None, 10, 1 << 20))[0]) == 3
+
+    def full(*_: object) -> None:
+        raise apsw.FullError("no space left")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("forwarder.storage.sorting.sort_in", full)
+        await deposit(inbox, [arrival(9)])
+        items, more = await inbox.peek("bob", [ENTRY], None, 2, 1 << 20)
+        assert (len(items), more) == (2, True)
+        with pytest.raises(apsw.FullError):
+            await inbox.peek("bob", [ENTRY], None, 10, 1 << 20)
+    assert len((await inbox.peek("bob", [ENTRY], None, 10, 1 << 20))[0]) == 4
+    await database.close()
+
+
 CHILD = """
 import sys, trio
 from pathlib import Path
