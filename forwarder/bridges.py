@@ -94,8 +94,8 @@ class SubmissionRefused(Exception):  # an answer, not a fault
 
 
 Submit = Callable[[Submission], Awaitable[Sequence[Outcome]]]
-"""MSOAP in process: for each recipient the outcome known after COMMIT and `wait`; class 3 = withdrawn again, all else
-is ours. Raises SubmissionRefused, OSError."""
+"""MSOAP in process: for each recipient the outcome known after COMMIT and `wait`; class 3, 33 (full), 35 (busy) =
+withdrawn again, all else is ours. Raises SubmissionRefused, OSError."""
 
 
 @dataclass(frozen=True, slots=True)

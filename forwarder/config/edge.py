@@ -6,6 +6,7 @@ Sockets lie in a folder of Postfix's queue directory and are named from there, s
 from __future__ import annotations
 
 import ipaddress
+import re
 import secrets
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ SECRETS_FILE = "srs.secret"
 GATEWAY = "smtpgateway"
 SECRET_OCTETS = 24
 _BEFORE_LISTEN, _BEFORE_BRIDGE = "# rnasp_tls", "[plugins]"
+_SENDERS = re.compile(r"# waiting_per_sender = .*\n# per_sender_per_day = .*\n# per_store_per_day = .*\n")
 
 LISTEN = """\
 lmtp = ["unix:{queue}/forwarder/lmtp"]         # the world's mail, from Postfix
@@ -60,12 +62,20 @@ secret_file = "srs.secret"             # 0600, one a line, the newest first
 """
 
 
+LIMITS = """\
+waiting_per_sender = 10000             # of all the world's mail the gateway is the sender, our store the store
+per_sender_per_day = 10000
+per_store_per_day = 10000
+"""
+
+
 def bridged(node: str, domain: str, queue: str) -> str:
     """The text of a new node file, with Postfix at its edge. queue: Postfix's queue_directory."""
     for mark, text in ((_BEFORE_LISTEN, LISTEN), (_BEFORE_BRIDGE, BRIDGE)):
         assert node.count(mark) == 1
         node = node.replace(mark, text.format(domain=domain, queue=queue) + mark)
-    return node
+    assert len(_SENDERS.findall(node)) == 1
+    return _SENDERS.sub(LIMITS, node)
 
 
 def write_gateway(folder: Path) -> None:

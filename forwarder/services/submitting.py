@@ -1,8 +1,9 @@
 """MSOAP in process, for messages that come by other mail (bridges.Submit): one COMMIT, then a moment for the outcome.
 
 * What is here already is taken again, and nothing is done: whoever lost our answer asks again with the same octets.
-* A refusal for good within `wait` takes the message back before it is told, so that one side alone reports it. Whatever
-  comes later is reported by us (storage/returns.py), and not before the bringer has surely had his answer.
+* A refusal for good within `wait` takes the message back before it is told, so that one side alone reports it; so does
+  a mailbox that is full or busy, and the bringer comes again. Whatever comes later is reported by us
+  (storage/returns.py), and not before the bringer has surely had his answer.
 * Who was told meanwhile that the same is here already has handed it over: then it stays, and we report.
 """
 
@@ -24,11 +25,12 @@ from forwarder.storage.messages import StoredMessages
 from forwarder.storage.returns import Arriving, Returns
 from forwarder.store.letters import letter
 from forwarder.store.machine import Event
-from forwarder.wire.outcome import ACCEPTED, DEFERRED, DUPLICATE, PERMANENT, REFUSED, code_class
+from forwarder.wire.outcome import ACCEPTED, BUSY, DEFERRED, DUPLICATE, OVERQUOTA, PERMANENT, REFUSED, code_class
 
 QUIET = 60
 """Seconds beside `wait` in which no failure is reported."""
 REFUSALS = (Event.nouser, Event.refused)
+NO_ROOM = (OVERQUOTA, BUSY)
 
 log = structlog.get_logger("forwarder.submitting")
 
@@ -101,6 +103,9 @@ class Submitting:
     async def _outcome(self, key: bytes, verdict: Verdict | None, mark: bytes) -> Outcome:
         if verdict is None or self._under_way[mark] > 1:
             return Outcome(DEFERRED)
+        if verdict.event == Event.temporary and verdict.code in NO_ROOM:
+            await self._returns.take_back(key)
+            return Outcome(verdict.code)
         if verdict.event in REFUSALS:
             await self._returns.take_back(key)
             code = REFUSED if verdict.code is None else verdict.code

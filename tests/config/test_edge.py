@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from forwarder.config.accounts import compile_account
-from forwarder.config.edge import BRIDGE, LISTEN, Apart, Edge, main_cf, master_cf
+from forwarder.config.edge import BRIDGE, LIMITS, LISTEN, Apart, Edge, main_cf, master_cf
 from forwarder.config.fresh import write_fresh
 from forwarder.config.lines import parse, read
 from forwarder.config.settings import load_settings
@@ -68,6 +68,7 @@ def test_the_page_for_operators_shows_the_same_tables() -> None:
     written = parse("[listen]\n" + LISTEN.format(queue="/var/spool/postfix"), "x").data["listen"]
     tables = parse(BRIDGE.format(domain="pobox.example"), "x").data["bridge"]
     assert shown["listen"] == written
+    assert shown["limits"] == parse(LIMITS, "x").data
     assert shown["bridge"] == {name: table for name, table in tables.items() if table}
 
 

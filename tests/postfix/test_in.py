@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import smtplib
+import socket
 import subprocess
 from pathlib import Path
 
@@ -87,13 +88,13 @@ def test_while_we_are_down_the_world_is_asked_to_come_again(edge: Edge, tmp_path
 
 
 def test_what_postfix_has_when_we_go_down_comes_when_we_are_back(edge: Edge, tmp_path: Path) -> None:
+    edge.is_empty()
     with smtplib.SMTP("127.0.0.1", edge.port, local_hostname="x.example", timeout=60) as client:
         client.ehlo()
         client.docmd("MAIL", "FROM:<ann@x.example>")
         assert client.docmd("RCPT", "TO:<brian@pobox.example>")[0] == 250
         edge.node.stop()
         assert client.data(mail("brian@pobox.example", "kept"))[0] == 250
-    assert edge.queued() == 1
     edge.node.start()
     edge.is_empty()
     [read] = edge.reads("brian", tmp_path / "mail")
@@ -113,6 +114,36 @@ def test_a_mail_that_is_too_big_is_refused_by_postfix(edge: Edge) -> None:
 def test_odd_addresses_harm_nobody(edge: Edge, recipient: str) -> None:
     [(code, _)] = edge.asks(f"{recipient}@pobox.example")
     assert code in (501, 504, 550, 553, 554)
+
+
+def test_a_full_mailbox_leaves_the_mail_with_postfix(edge: Edge, tmp_path: Path) -> None:
+    limits = "[limits]\nwaiting = 1"
+    edge.node.address("small@pobox.example", f'strategy = "subscribe"\nreaders = ["brian"]\n{limits}')
+    for number in (1, 2):
+        edge.send("ann@x.example", "small@pobox.example", mail("small@pobox.example", f"number {number}"))
+    eventually(lambda: "452 4.2.2 mailbox is full" in edge.log)
+    [read] = edge.reads("brian", tmp_path / "first")
+    assert b"Subject: number " in read
+    edge.is_empty()
+    [read] = edge.reads("brian", tmp_path / "second")
+    assert b"Subject: number " in read
+
+
+def test_a_mailbox_holds_more_than_one_sender_may_have_there(edge: Edge) -> None:
+    """All the world's mail has one sender here, the gateway: 200 of one sender is no limit for that."""
+    with socket.socket(socket.AF_UNIX) as plain:
+        plain.settimeout(30)
+        plain.connect(str(edge.folder / "queue" / "forwarder" / "lmtp"))
+        with plain.makefile("rwb") as peer:
+            peer.write(b"LHLO x\r\n")
+            for number in range(210):
+                envelope = b"MAIL FROM:<ann%d@x.example>\r\nRCPT TO:<brian@pobox.example>\r\nDATA\r\n" % number
+                peer.write(envelope + b"Subject: %d\r\n\r\nx\r\n.\r\n" % number)
+                peer.flush()
+            peer.write(b"QUIT\r\n")
+            peer.flush()
+            assert peer.read().count(b"250 2.1.5 taken") == 210
+    assert len(edge.retrieves("brian", 210)) == 210
 
 
 @pytest.mark.skipif(shutil.which("swaks") is None, reason="swaks IS NOT INSTALLED: apt-get install swaks")

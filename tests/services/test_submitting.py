@@ -116,7 +116,9 @@ async def test_without_a_wait_nobody_is_waited_for(bridge: Bridge) -> None:
     ("verdict", "code"),
     [
         (TAKEN, 0),
-        (Verdict(Event.temporary, code=33), 32),
+        (Verdict(Event.temporary, code=33), 33),
+        (Verdict(Event.temporary, code=35), 35),
+        (Verdict(Event.temporary, code=34), 32),
         (Verdict(Event.noserver), 32),
         (None, 32),
         (UNKNOWN, 48),
@@ -141,6 +143,14 @@ async def test_what_is_refused_in_time_is_gone_before_it_is_told_and_is_not_ours
     assert code // 16 == 3
     assert await bridge.due() == []
     assert await bridge.failures() == []
+
+
+async def test_what_a_full_mailbox_did_not_take_stays_with_the_bringer_who_comes_again(bridge: Bridge) -> None:
+    full = {BRIAN: Verdict(Event.temporary, code=33)}
+    assert await codes(bridge.bring(BRIAN, wait=FOREVER), lambda: bridge.answer(full)) == [33]
+    assert await bridge.due() == []
+    assert await bridge.failures() == []
+    assert await codes(bridge.bring(BRIAN, wait=FOREVER), lambda: bridge.answer({BRIAN: TAKEN})) == [0]
 
 
 async def test_of_several_only_the_refused_one_is_taken_back(bridge: Bridge) -> None:

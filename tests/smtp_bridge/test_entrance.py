@@ -59,8 +59,8 @@ async def test_what_an_address_says_at_rcpt(answer: Answer | Exception, by_map: 
         (3, "250 2.1.5"),
         (16, "250 2.1.5"),
         (32, "250 2.1.5"),
-        (33, "250 2.1.5"),  # whatever our store has and tries again is ours: a 4xx would bring it twice
-        (35, "250 2.1.5"),
+        (33, "452 4.2.2"),  # withdrawn again: the MTA keeps it
+        (35, "451 4.3.2"),
         (99, "250 2.1.5"),
         (48, "550 5.1.1"),
         (49, "550 5.7.1"),

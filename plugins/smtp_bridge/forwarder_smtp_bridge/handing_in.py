@@ -32,12 +32,12 @@ def line(kind: Kind, text: str = "") -> Reply:
 
 
 def line_of(outcome: Outcome | Kind) -> Reply:
-    """A recipient's line after the dot: but for a permanent no, what our store has is ours, whatever comes of it."""
+    """A recipient's line after the dot: but for what was withdrawn again (bridges.Submit) it is ours, come what may."""
     if isinstance(outcome, str):
         return line(outcome)
-    if outcome.code // 16 != PERMANENT:
-        return line("taken")
     kind = kind_of(outcome.code)
+    if outcome.code // 16 != PERMANENT and kind not in ("full", "busy"):
+        return line("taken")
     return line(kind, outcome.text if kind == "refused" else "")
 
 
