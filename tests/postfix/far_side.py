@@ -7,7 +7,7 @@ import threading
 from io import BufferedRWPair
 from typing import NamedTuple
 
-PATIENCE = 30.0
+PATIENCE = 90.0
 HELLO = b"250-far.example\r\n250-SIZE 99000000\r\n250-8BITMIME\r\n250 SMTPUTF8\r\n"
 
 

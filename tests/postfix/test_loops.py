@@ -86,7 +86,7 @@ def test_a_ring_over_two_nodes_ends_with_one_report(ring: Edge) -> None:
         for node in (other, ring.node):
             node.stop()
         for node in (other, ring.node):
-            node.start(turnable=True, turned=25 * 3600)
+            node.start(turnable=True, turned=30 * 3600)
             ring.peer(node)
         [letter] = ring.far.receives()
         assert (letter.sender, letter.recipients) == ("", ["ann@x.example"])
