@@ -13,9 +13,9 @@ from contextlib import AbstractAsyncContextManager
 import structlog
 
 from forwarder.bridges import Item, Reader
-from forwarder.model import Mailbox, Notification, Peer, ServiceLocation, parse_mailbox
+from forwarder.model import Mailbox, Notification, Peer, ServiceLocation, handle, parse_mailbox
 from forwarder.plugin import PeerError
-from forwarder.ports import Accounts, Addresses, Catalogue, Clock, Debt, Inbox, Sources
+from forwarder.ports import Accounts, Addresses, Catalogue, Clock, Debt, Found, Inbox, Sources
 from forwarder.services.login import Login
 from forwarder.storage.ledger import UNPIN
 from forwarder.storage.reading import StoredReading
@@ -94,7 +94,7 @@ class AccountReader:
         """Whether the mailbox it asked for is one that it reads."""
         assert self._only is not None
         answer = (await self._of.addresses.read([self._only]))[self._only]
-        return self._account in getattr(getattr(answer, "route", None), "readers", ())
+        return self._account in _readers(answer)
 
     async def waiting(self) -> Sequence[Item]:
         items = [*await self._inbox(), *await self._lists()]
@@ -134,6 +134,14 @@ class AccountReader:
         routes = [await self._of.addresses.entry(entry) for entry in entries]
         return [route.entry for route in routes if route is not None and self._account in route.readers]
 
+    async def _still_his(self, items: Sequence[Item]) -> Sequence[Item]:
+        """A session may outlive its reader's right: what is others' now is theirs to be done with."""
+        answers = await self._of.addresses.read({item.mailbox for item in items})
+        his = {at for at, answer in answers.items() if self._account in _readers(answer)}
+        if others := [handle(item.notification.identifier) for item in items if item.mailbox not in his]:
+            log.info("not his any more, left as it is", account=self._account, keys=others)
+        return [item for item in items if item.mailbox in his]
+
     async def size(self, item: Item, /) -> int:
         size = (await self._of.sources.look(item.notification)).size
         return size if size is not None else item.notification.size or 0
@@ -146,6 +154,7 @@ class AccountReader:
 
     async def done(self, items: Sequence[Item], gone: Sequence[Item] = (), /) -> None:
         entries = await self._readable(await self._of.catalogue.read_by(self._account))
+        items = await self._still_his(items)
         cursors = [item.position[1:] for item in (*items, *gone) if item.position[:1] == b"i"]
         own = [item.notification.identifier for item in items if item.position[:1] == b"l"]
         owed = [item.notification for item in items if item.position[:1] == b"i"]
@@ -157,6 +166,10 @@ class AccountReader:
             raise PeerError("not written") from error
         for debt, notification in zip(numbered, owed, strict=True):
             self._of.owe(debt, notification)
+
+
+def _readers(answer: object) -> Sequence[str]:
+    return answer.route.readers if isinstance(answer, Found) else ()
 
 
 def _debt(notification: Notification, now: int) -> Debt:

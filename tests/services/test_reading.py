@@ -357,6 +357,18 @@ async def test_two_sessions_that_are_done_with_the_same_disturb_nothing(house: H
     assert {debt.key for debt in await house.rows()} == {his[0].notification.identifier}
 
 
+async def test_what_was_taken_from_him_meanwhile_stays_with_those_who_read_it_now(house: House) -> None:
+    await house.deposit(SALES, 1)
+    await house.deposit(BOX, 2)
+    await house.hold()
+    reader, freda = await house.reader(), await house.reader("freda")
+    items = await reader.waiting()
+    house.addresses.readers[str(SALES)] = house.addresses.readers[str(HELD)] = ("freda",)
+    await reader.done(items)
+    assert [int.from_bytes(debt.key, "big") for debt in await house.rows()] == [2]
+    assert [str(item.mailbox) for item in await freda.waiting()] == [str(SALES), str(HELD)]
+
+
 async def test_a_disk_that_fails_leaves_all_as_it_was(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     await house.deposit(BOX, 1)
     await house.hold()
