@@ -95,10 +95,12 @@ class Submitting:
         finally:
             for key in waiting:
                 self._waiting.pop(key, None)
-        return [
-            Outcome(DUPLICATE) if key is None else await self._outcome(key, verdicts[key], mark)
+        outcomes = {
+            mark: await self._outcome(key, verdicts[key], mark)
             for key, mark in zip(keys, submission.once, strict=True)
-        ]
+            if key is not None
+        }
+        return [outcomes.get(mark, Outcome(DUPLICATE)) for mark in submission.once]
 
     async def _outcome(self, key: bytes, verdict: Verdict | None, mark: bytes) -> Outcome:
         if verdict is None or self._under_way[mark] > 1:

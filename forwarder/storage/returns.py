@@ -49,19 +49,20 @@ class Returns:
         """A key for each recipient; None: this very delivery is here already. Raises OverQuota, OverLimit, OSError."""
 
         def job(c: apsw.Connection, now: int, _: int) -> tuple[Sequence[bytes | None], bool]:
-            fresh = [not return_rows.known(c, once, now) for once in arriving.once]
-            if not any(fresh):
-                return [None] * len(fresh), False
+            fresh = {once for once in arriving.once if not return_rows.known(c, once, now)}
+            if not fresh:
+                return [None] * len(arriving.once), False
             if message_rows.taken(c, envelope.account) + upload.size > envelope.quota:
                 raise OverQuota(envelope.account)
             if not message_rows.within(c, envelope, now):
                 raise OverLimit(envelope.account)
             message = message_rows.insert(c, upload, envelope.account, envelope.letter, now, envelope.expires)
             made: list[bytes | None] = []
-            for recipient, once, new in zip(envelope.recipients, arriving.once, fresh, strict=True):
-                if not new:
+            for recipient, once in zip(envelope.recipients, arriving.once, strict=True):
+                if once not in fresh:
                     made.append(None)
                     continue
+                fresh.discard(once)  # who stands there twice gets it once
                 number, key = keys.mint(c, Fresh(message, recipient, follow=arriving.redirects), now)
                 return_rows.insert(c, number, once, arriving.sender, now, now + arriving.quiet)
                 made.append(key)

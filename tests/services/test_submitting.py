@@ -159,6 +159,12 @@ async def test_of_several_only_the_refused_one_is_taken_back(bridge: Bridge) -> 
     assert await codes(bridge.bring(BRIAN, BOB, wait=FOREVER), lambda: bridge.answer(says)) == [48, 1]
 
 
+async def test_who_stands_twice_in_one_transaction_is_answered_twice_alike(bridge: Bridge) -> None:
+    refused = codes(bridge.bring(BRIAN, BRIAN, wait=FOREVER), lambda: bridge.answer({BRIAN: UNKNOWN}))
+    assert await refused == [48, 48]
+    assert await codes(bridge.bring(BRIAN, BRIAN, wait=FOREVER), lambda: bridge.answer({BRIAN: TAKEN})) == [0, 0]
+
+
 async def test_a_refusal_after_the_wait_is_reported_by_us(bridge: Bridge) -> None:
     assert [outcome.code for outcome in await bridge.bring(BRIAN, wait=timedelta(milliseconds=1))] == [32]
     await bridge.answer({BRIAN: UNKNOWN})

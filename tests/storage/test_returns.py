@@ -123,6 +123,14 @@ async def test_of_several_recipients_only_those_that_are_new_get_keys(mail: Mail
     assert await mail.bring(BOB, BRIAN, FREDA) == [None] * 3
 
 
+async def test_who_stands_twice_in_one_transaction_gets_it_once(mail: Mail) -> None:
+    first, brian, second = await mail.bring(BOB, BRIAN, BOB)
+    assert second is None
+    assert [due.identifier for due in await mail.due()] == [first, brian]
+    assert first is not None
+    assert await mail.returns.sender(first) == ALICE
+
+
 async def test_a_repeat_is_known_before_the_quota_is_asked(mail: Mail) -> None:
     """It takes no room, and a 452 would let it come again and again."""
     await mail.bring(BRIAN, quota=len(BODY))
