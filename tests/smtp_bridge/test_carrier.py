@@ -138,6 +138,15 @@ async def test_in_front_stands_the_address_that_passed_it_on_not_where_it_was_se
     assert octets.startswith(b"Delivered-To: sales@pobox.example\r\n")
 
 
+async def test_what_our_own_store_sends_was_delivered_nowhere_before(road: Open) -> None:
+    """Its recipient is the target: in a Delivered-To, the far side would take it for a loop."""
+    load = make_load("Bob@isp.example", body=BODY, notification=make_notification("bob@isp.example", sender="brian"))
+    async with road() as out:
+        _, octets = await out.brought(load)
+    assert octets.startswith(b"Received: from store.example (im2000 brian)\r\n")
+    assert b"Delivered-To" not in octets
+
+
 async def test_what_came_by_smtp_has_nothing_in_front_and_loses_its_return_path(road: Open) -> None:
     async with road() as out:
         body = b"Return-Path: <ann@x.example>\r\n" + BODY

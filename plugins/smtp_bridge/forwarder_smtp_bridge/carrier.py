@@ -70,8 +70,9 @@ class Carrier:
 
     def _front(self, load: Load) -> bytes:
         n = load.notification
+        ours = n.recipient.folded not in {mailbox.folded for mailbox in load.to}
         return native_front(
-            n.recipient,
+            n.recipient if ours else None,
             store=n.store,
             account=n.sender,
             node=self._ports.node,

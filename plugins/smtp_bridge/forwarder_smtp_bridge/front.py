@@ -14,13 +14,15 @@ from forwarder.model import Mailbox
 WORD = 200
 
 
-def native_front(address: Mailbox, *, store: str, account: str, node: str, handle: str, now: datetime) -> bytes:
-    """Ends in CRLF. address: ours, that passed it on. store, account: where it came from, as its notification says.
+def native_front(address: Mailbox | None, *, store: str, account: str, node: str, handle: str, now: datetime) -> bytes:
+    """Ends in CRLF. address: ours, that passed it on; None: it comes from our store itself, and named where it goes
+    to, the field would be taken for a loop there. store, account: where it came from, as its notification says.
 
     handle: of its key. Not ASCII only where the address is not.
     """
+    delivered = "" if address is None else f"Delivered-To: {_one_line(str(address))}\r\n"
     return (
-        f"Delivered-To: {_one_line(str(address))}\r\n"
+        f"{delivered}"
         f"Received: from {_word(store)} (im2000 {_word(account)})\r\n"
         f" by {_word(node)} with IM2000 id {_word(handle)};\r\n"
         f" {format_datetime(now)}\r\n"
