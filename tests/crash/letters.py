@@ -56,6 +56,8 @@ class Letters:
         self.unheard: dict[int, Counter[int]] = defaultdict(Counter)
         """In which life the smarthost's yes was lost on its way."""
         self.reports: Counter[int] = Counter()
+        self._reported_before: frozenset[int] = frozenset()
+        """Letters of the epoch before whose failure was reported in it."""
 
     def write(self, to: tuple[str, ...]) -> Letter:
         letter = Letter(self.truth.number(), to, self.truth.control.now)
@@ -63,6 +65,7 @@ class Letters:
         return letter
 
     def forget(self) -> None:
+        self._reported_before = frozenset(self.reports)
         for memory in (self.every, self.uidls, self.closed, self.brought, self.unheard, self.reports):
             memory.clear()
         self.read.clear()
@@ -101,15 +104,17 @@ class Letters:
         if uidl in closed:
             self.truth.fault("a letter comes again after QUIT was answered in life", self.closed[uidl])
 
-    def arrived(self, sender: str, to: str, octets: bytes, *, heard: bool) -> None:
-        """The smarthost has it. heard: its yes went out."""
+    def arrived(self, sender: str, to: str, octets: bytes, life: int, *, heard: bool) -> None:
+        """The smarthost has it, over a session that began in this life. heard: its yes went out."""
+        if to == SENDER and self._forgotten(octets):
+            self.truth.extra["reports again"] += 1  # of the epoch before: made known there, and killed before its row
+            return
         letter = self._of(octets)
         if letter is None:
             return
         if to == SENDER:
             self._reported(letter, sender)
             return
-        life = self.truth.life
         if to != BEYOND or OUT not in letter.to:
             self.truth.fault("letter", letter.number, "came to", to)
         if octets != letter.octets:
@@ -132,6 +137,10 @@ class Letters:
             self.truth.fault("letter", letter.number, "is reported by the MTA and by us")
         if self.reports[letter.number] > 1:
             self.truth.extra["reports again"] += 1
+
+    def _forgotten(self, octets: bytes) -> bool:
+        found = _NUMBER.search(octets)
+        return found is not None and int(found[1]) in self._reported_before
 
     def _of(self, octets: bytes) -> Letter | None:
         found = _NUMBER.search(octets)

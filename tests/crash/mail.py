@@ -149,6 +149,7 @@ class Smarthost:
             return
 
     async def _talk(self, wire: Wire) -> None:
+        life = self._letters.truth.life  # what is still on its way when the daemon dies was sent in its life
         await wire.send(b"220 smtp.test ESMTP\r\n")
         sender, to = "", list[str]()
         while True:
@@ -163,7 +164,7 @@ class Smarthost:
                     await wire.send(self._rcpt(_path(line), to))
                 case "DATA":
                     await wire.send(b"354 go on\r\n")
-                    if not await self._take(wire, sender, to):
+                    if not await self._take(wire, sender, to, life):
                         return
                 case "QUIT":
                     await wire.send(b"221 bye\r\n")
@@ -180,10 +181,10 @@ class Smarthost:
         to.append(mailbox)
         return b"250 ok\r\n"
 
-    async def _take(self, wire: Wire, sender: str, to: list[str]) -> bool:
+    async def _take(self, wire: Wire, sender: str, to: list[str], life: int) -> bool:
         octets, lost = await wire.lines(), self._trouble()
         for mailbox in to:
-            self._letters.arrived(sender, mailbox, octets, heard=not lost)
+            self._letters.arrived(sender, mailbox, octets, life, heard=not lost)
         if not lost:
             await wire.send(b"250 taken\r\n")
         return not lost
