@@ -117,9 +117,9 @@ def build(
         clock=clock,
     )
     repeats.struck = strikes
-    store = _store(settings, state, files, way, repeats, clock)
-    store.msrap.misses.struck = store.pulling.struck = strikes
     returns = Returns(state.messages)
+    store = _store(settings, state, files, way, repeats, returns, clock)
+    store.msrap.misses.struck = store.pulling.struck = strikes
     agent = _agent(
         settings, plugins, state, files, way, store, repeats, submitters, strikes, nursery, clock, log, doors, returns
     )
@@ -140,7 +140,9 @@ def _files(settings: Settings, plugins: Plugins, clock: Clock) -> Files:
     return Files(addresses, AccountFiles(settings.folder, clock), naming, keys, OwnKeys(keys, clock))
 
 
-def _store(settings: Settings, state: State, files: Files, way: Reach, repeats: Repeats, clock: Clock) -> Store:
+def _store(
+    settings: Settings, state: State, files: Files, way: Reach, repeats: Repeats, returns: Returns, clock: Clock
+) -> Store:
     withdrawn = Withdrawn(state.messages, state.copies, lambda notification: sources.look(notification), clock)
     msrap = Msrap(state.messages, withdrawn, files.accounts, files.addresses, clear_login(settings))
     sources = StoreSources(
@@ -164,6 +166,7 @@ def _store(settings: Settings, state: State, files: Files, way: Reach, repeats: 
         clock,
         ours=files.naming.ours,
         hop=hop,
+        returns=sender_of(files, returns),
         lifetime=seconds(settings.store.lifetime),
         first=seconds(settings.retry.first),
         longest=seconds(settings.retry.longest),

@@ -103,7 +103,9 @@ class Full(PeerError):
 
 
 class Copy(NamedTuple):
-    """A pulled message as it is to be kept. store, key, sender: the source's; lists are named by (entry, reader)."""
+    """A pulled message as it is to be kept. store, key, sender: the source's; lists are named by (entry, reader).
+
+    returns: the envelope sender of what came by other mail, None for native messages: told of what fails here."""
 
     store: str
     key: bytes
@@ -118,6 +120,7 @@ class Copy(NamedTuple):
     letter: bytes
     expires: int
     sender: str = ""
+    returns: str | None = None
 
 
 class Owed(NamedTuple):

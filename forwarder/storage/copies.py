@@ -13,7 +13,7 @@ import trio
 
 from forwarder.model import Mailbox, Outcome
 from forwarder.ports import Copy, Full, Owed, Upload
-from forwarder.storage import bodies, keys, listing, members, message_rows
+from forwarder.storage import bodies, keys, listing, members, message_rows, return_rows
 from forwarder.storage.keys import Fresh, lookup, rows, text
 from forwarder.storage.messages import StoredMessages
 from forwarder.storage.quotas import Quotas, origin
@@ -178,10 +178,13 @@ def _keep(c: apsw.Connection, upload: bodies.Upload, copy: Copy, now: int, liste
         origin=origin(copy.store, copy.sender),
     )
     bond = message if copy.linked else None
+    first = None
     for recipient in copy.to:
-        keys.mint(c, Fresh(message, recipient, bond=bond), now)
+        number, _ = keys.mint(c, Fresh(message, recipient, bond=bond), now)
+        first = first or number
     for reader in copy.readers:
         number, _ = keys.mint(c, Fresh(message, reader=reader, bond=bond), now)
+        first = first or number
         listing.list_privately(c, copy.entry, reader, owner, number, listed)
     held = keys.ASKED if copy.unpin == "after_readers" else keys.KEPT if copy.shared else 0
     c.execute(
@@ -189,6 +192,8 @@ def _keep(c: apsw.Connection, upload: bodies.Upload, copy: Copy, now: int, liste
         " VALUES (?,?,?,?,?,?,?,?,?)",
         (message, copy.source, owner, copy.shared, not copy.shared, not held, held, None if copy.shared else now, now),
     )
+    if first is not None and copy.returns is not None:
+        return_rows.inherit(c, first, copy.returns, now)
     _remember(c, order, 0, upload.sha256, now, copy.expires)
     return True
 

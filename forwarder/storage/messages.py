@@ -331,7 +331,7 @@ def told(c: apsw.Connection, held: Held, verdict: Verdict, now: int) -> None:
         stopped = held.state.due is None  # meanwhile: its recipient left the address (`members`)
         keys.save(c, held.number, state._replace(due=None) if stopped else state)
         if event in (Event.nouser, Event.refused):
-            return_rows.ended(c, held.root or held.number, now)
+            return_rows.ended(c, held, now)
 
 
 def _by_time(held: Held, now: int) -> State:

@@ -86,7 +86,7 @@ class Returns:
 
         def job(c: apsw.Connection) -> str | None:
             held = keys.find(c, key)
-            return return_rows.sender_of(c, held.root or held.number) if held else None
+            return return_rows.sender_of(c, held) if held else None
 
         return await self._database.read(job)
 
@@ -120,7 +120,8 @@ class Returns:
     async def done(self, number: int, /) -> None:
         def job(c: apsw.Connection) -> None:
             return_rows.reported(c, number)
-            keys.end(c, keys.family(c, number), Event.cancel, self._messages.now)
+            if held := keys.by_number(c, number):
+                keys.end(c, return_rows.together(c, held), Event.cancel, self._messages.now)
 
         await self._database.commit(job, point="reported")
 

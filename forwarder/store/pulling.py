@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import structlog
 import trio
@@ -32,7 +32,8 @@ log = structlog.get_logger("forwarder.store")
 class Pulling:
     """Implements ports.Puller. ours: whether a store's name is our own. hop: our mark for an address, by how.
 
-    lifetime: seconds a copy is kept where the order says nothing. first, longest, give_up: [retry], in seconds.
+    returns: the envelope sender of what came by other mail. lifetime: seconds a copy is kept where the order says
+    nothing. first, longest, give_up: [retry], in seconds.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Pulling:
         *,
         ours: Callable[[str], bool],
         hop: Callable[[Mailbox, int], Hop],
+        returns: Callable[[Notification], Awaitable[str | None]],
         lifetime: int,
         first: int = 30,
         longest: int = 86400,
@@ -53,6 +55,7 @@ class Pulling:
         self._clock = clock
         self._ours = ours
         self._hop = hop
+        self._returns = returns
         self._lifetime = lifetime
         self._first, self._longest, self._give_up = first, longest, give_up
         self._under_way: set[tuple[str, bytes, Mailbox]] = set()
@@ -124,7 +127,7 @@ class Pulling:
             _check(order.notification, seen, upload)
             if await self._copies.alike(order.address, upload.sha256, ALIKE_SECONDS) >= ALIKE:
                 return LOOP
-            copy = self._copy(order, upload, expires)
+            copy = self._copy(order, upload, expires, await self._returns(order.notification))
             if copy.expires <= self._clock():
                 return EXPIRED
             await self._copies.keep(upload, copy)
@@ -132,7 +135,7 @@ class Pulling:
         finally:
             await upload.abort()
 
-    def _copy(self, order: PullOrder, upload: Upload, expires: int | None) -> Copy:
+    def _copy(self, order: PullOrder, upload: Upload, expires: int | None, returns: str | None) -> Copy:
         notification = order.notification
         ends = int(self._clock()) + (self._lifetime if order.keep is None else order.keep)
         archived = order.keep is not None and order.unpin == "after_copy"  # a promise about a body that is ours alone
@@ -157,6 +160,7 @@ class Pulling:
             letter=letter,
             expires=ends,
             sender=notification.sender,
+            returns=returns,
         )
 
     # -- what is owed to sources

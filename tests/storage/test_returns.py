@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import apsw
 import pytest
@@ -374,6 +375,55 @@ async def test_a_null_sender_is_known_as_long_as_somebody_may_carry_it_further(m
     await mail.house.messages.unpin(key, None)
     await mail.house.sweeping.sweep()
     assert await mail.rows() == 0
+
+
+# -- copies that an address made of what came by other mail
+
+
+async def test_a_copy_that_all_refused_is_due_under_the_name_of_its_address(mail: Mail) -> None:
+    await mail.house.copy(returns=ALICE)
+    await mail.settle(NO_USER, BOB)
+    assert await mail.failures() == []
+    await mail.settle(NO_USER, FREDA)
+    assert await mail.failures() == [(ALICE, str(BRIAN), 48)]
+    await mail.returns.done((await mail.only()).number)
+    assert (await mail.failures(), await mail.due()) == ([], [])
+
+
+async def test_a_copy_that_one_has_dealt_with_has_not_failed(mail: Mail) -> None:
+    _, second = await mail.house.copy(returns=ALICE)
+    await mail.house.messages.unpin(second, None)
+    await mail.settle(NO_USER, BOB)
+    mail.house.now += 31 * DAY
+    await mail.house.sweeping.sweep()
+    assert await mail.failures() == []
+
+
+@pytest.mark.parametrize("to", [{}, {"to": (), "readers": ("bob", "freda")}])
+async def test_a_copy_that_nobody_has_read_is_due_once(mail: Mail, to: dict[str, Any]) -> None:
+    await mail.house.copy(returns=ALICE, **to)
+    mail.house.now += 31 * DAY
+    await mail.house.sweeping.sweep()
+    assert await mail.failures() == [(ALICE, str(BRIAN), EXPIRED)]
+
+
+async def test_the_sender_is_known_by_any_key_of_a_copy_while_one_is_open(mail: Mail) -> None:
+    first, second = await mail.house.copy(returns=ALICE)
+    await mail.house.messages.unpin(first, None)
+    mail.house.now += 7 * DAY
+    await mail.house.sweeping.sweep()
+    assert [await mail.returns.sender(key) for key in (first, second)] == [ALICE, ALICE]
+    await mail.house.messages.unpin(second, None)
+    await mail.house.sweeping.sweep()
+    assert await mail.rows() == 0
+
+
+@pytest.mark.parametrize("returns", [None, ""])
+async def test_of_a_copy_of_a_native_message_or_one_from_null_nobody_is_told(mail: Mail, returns: str | None) -> None:
+    first, _ = await mail.house.copy(returns=returns)
+    await mail.settle(NO_USER)
+    assert await mail.failures() == []
+    assert await mail.returns.sender(first) == returns
 
 
 # -- waiting

@@ -41,6 +41,7 @@ def make_order(notification: Notification | None = None, **more: Any) -> PullOrd
 class World:
     def __init__(self) -> None:
         self.copies, self.sources = MemoryCopies(), MemorySources()
+        self.returns: str | None = None
         self.sources.hold(KEY, BODY)
         self.pulling = Pulling(
             self.copies,
@@ -48,8 +49,12 @@ class World:
             clock,
             ours=lambda name: name == "pobox.example",
             hop=lambda address, how: MARK._replace(how=how),
+            returns=self.came_from,
             lifetime=30 * DAY,
         )
+
+    async def came_from(self, notification: Notification) -> str | None:
+        return self.returns
 
     @property
     def asked(self) -> list[str]:
@@ -73,6 +78,16 @@ async def test_a_copy_is_whole_and_says_where_it_came_from(autojump_clock: MockC
     assert [hop.how for hop in letter.trace] == [3, 4]
     assert letter.hops == 3
     assert copy.expires == int(START) + 30 * DAY
+
+
+@pytest.mark.parametrize("returns", [None, "", "ann@x.example"])
+async def test_a_copy_knows_whom_its_failure_is_reported_to(
+    autojump_clock: MockClock, world: World, returns: str | None
+) -> None:
+    world.returns = returns
+    await world.pulling.pull(make_order())
+    ((copy, _),) = world.copies.kept
+    assert copy.returns == returns
 
 
 async def test_nothing_is_done_twice(autojump_clock: MockClock, world: World) -> None:
