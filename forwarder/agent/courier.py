@@ -241,8 +241,14 @@ class Courier:
     async def carry_failed(self, number: int, mailbox: Mailbox | None, answer: Never) -> bool:
         """A report of what was carried and is not yet believed to have arrived (bridges.CarryFailed).
 
-        It may overtake the carrier's own word, which then counts no more.
+        It may overtake the carrier's own word, which then counts no more. The answer follows COMMIT: whoever brought
+        the report forgets it then. Raises what the disk says.
         """
+        known = self._carry_failed(number, mailbox, answer)
+        await self._ledger.settled()
+        return known
+
+    def _carry_failed(self, number: int, mailbox: Mailbox | None, answer: Never) -> bool:
         owed = self._owed.get(number)
         if owed is None or owed.unpinning:
             return False
@@ -253,7 +259,8 @@ class Courier:
             return False
         for member in failed:
             self._never(owed, member, answer)
-            self._settle(owed, member)
+        if failed:
+            self._write(owed)
         return bool(failed)
 
     def _failed(self, owed: Owed, member: Member, outcome: Outcome, now: float) -> None:
@@ -276,7 +283,11 @@ class Courier:
     def _write_at_tick(self, owed: Owed) -> None:
         if not owed.dirty:
             owed.dirty = True
-            self._errands.at_tick(lambda: self._write(owed))
+            self._errands.at_tick(lambda: self._write_if_dirty(owed))
+
+    def _write_if_dirty(self, owed: Owed) -> None:
+        if owed.dirty:
+            self._write(owed)
 
     def _write(self, owed: Owed) -> None:
         """Once a tick for each row, however many of its targets answered in it."""

@@ -111,6 +111,10 @@ class Ledger(Memories, Protocol):
         """Written with the next commit; nobody waits."""
         ...
 
+    async def settled(self) -> None:
+        """Until all that was settled before is on the disk. Raises what the disk says."""
+        ...
+
     def reopen_soon(self, number: int, state: bytes, done: Callable[[Exception | None], None]) -> None:
         """Owes again what `state` says: seen at once, and `done` is told after COMMIT."""
         ...

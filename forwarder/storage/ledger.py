@@ -119,6 +119,10 @@ class Ledger:
         self._settled[number] = _Settled(state, closed)
         self._ride()
 
+    async def settled(self) -> None:
+        if self._settled:
+            self._forget(await self._database.commit(self._write, point="ledger.settled"))
+
     def reopen_soon(self, number: int, state: bytes, done: Callable[[Exception | None], None]) -> None:
         def reopened(answer: _Written | Exception) -> None:
             if isinstance(answer, Exception):  # kept, as any settlement: owed once more is no harm

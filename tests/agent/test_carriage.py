@@ -139,6 +139,7 @@ async def test_a_report_within_that_time_ends_the_target_and_nothing_is_un_pinne
     await settled()
     assert not await outside.courier.carry_failed(1, EVE, Never(text="5.1.1"))
     assert await outside.courier.carry_failed(1, BOB, Never(text="5.1.1"))
+    assert not outside.disk.on_disk[1].open  # before the bringer of the report is told that we have it
     assert not await outside.courier.carry_failed(1, BOB, Never(text="5.1.1"))
     await turned(outside, 2 * 3601)
     assert not outside.disk.unpinned

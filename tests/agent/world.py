@@ -216,6 +216,7 @@ class Disk:
         self.tick = tick
         self.arrivals: list[Arrival] = []
         self.debts: dict[int, Debt] = {}
+        self.on_disk: dict[int, Debt] = {}
         self.lines: list[str] = []
         self.pulled: list[PullOrder] = []
         self.memories: dict[tuple[str, str], dict[str, bytes]] = {}
@@ -250,6 +251,9 @@ class Disk:
 
     def settle_soon(self, number: int, state: bytes, *, closed: bool) -> None:
         self.debts[number] = self.debts[number]._replace(state=state, open=not closed)
+
+    async def settled(self) -> None:
+        self.on_disk = dict(self.debts)
 
     def reopen_soon(self, number: int, state: bytes, done: Callable[[Exception | None], None]) -> None:
         if self.full:

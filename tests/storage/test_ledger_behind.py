@@ -97,3 +97,26 @@ async def test_many_settlements_of_one_tick_are_one_job(tmp_path: Path, nursery:
     assert len(database._waiting) == 1
     await nursery.start(database.run)
     await database.close()
+
+
+async def test_who_must_not_be_told_before_it_is_on_the_disk_waits_for_the_commit(
+    tmp_path: Path, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = Database(tmp_path / "state.db", room.SCHEMA)
+    await database.open()
+    await nursery.start(database.run)
+    ledger = Ledger(database)
+    await ledger.open()
+    (number,) = await accept(ledger)
+
+    def full(*_: object) -> None:
+        raise apsw.FullError("no space left")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(ledger, "_write", full)
+        ledger.settle_soon(number, b"done", closed=True)
+        with pytest.raises(apsw.FullError):
+            await ledger.settled()
+    await ledger.settled()
+    assert await database.read(lambda c: c.execute("SELECT still_open FROM debts WHERE number = 1").get) == 0
+    await database.close()
