@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forwarder.model import Mailbox
+from forwarder.plugin import PeerError
 from forwarder.testing import MemoryLog
 from forwarder_smtp_bridge.dovecot_auth import LATER, LINE, WRONG, AuthSession, Credentials
 from forwarder_smtp_bridge.outcomes import TABLE, Kind, kind_of, map_answer, reply_of
@@ -94,6 +95,8 @@ async def access(mailbox: Mailbox) -> tuple[Kind, str]:
         raise ZeroDivisionError
     if mailbox.localpart == "hang":
         await trio.sleep_forever()
+    if mailbox.localpart == "broken":
+        raise PeerError("addresses/pobox.example/broken.toml:1: it is broken")
     return PEOPLE.get(f"{mailbox.localpart}@{mailbox.domain}", ("unknown", ""))
 
 
@@ -190,6 +193,13 @@ async def test_a_look_up_that_hangs_is_answered_in_a_second(autojump_clock: trio
     key = b"access hang@pobox.example"
     assert await talk(postfix_map(access, logins, log), b"%d:%b," % (len(key), key)) == b"20:TEMP try again later,"
     assert trio.current_time() == 1.0
+
+
+async def test_the_log_says_why_we_do_not_know() -> None:
+    log, key = MemoryLog(), b"access broken@pobox.example"
+    assert await talk(postfix_map(access, logins, log), b"%d:%b," % (len(key), key)) == b"20:TEMP try again later,"
+    [(_, fields)] = log.lines
+    assert fields["error"] == "addresses/pobox.example/broken.toml:1: it is broken"
 
 
 async def test_who_comes_when_all_places_are_taken_is_closed() -> None:

@@ -16,7 +16,7 @@ from typing import Generic, Protocol, TypeVar
 import trio
 
 from forwarder.model import Mailbox
-from forwarder.plugin import Log
+from forwarder.plugin import Log, PeerError
 from forwarder_smtp_bridge.dovecot_auth import AuthSession, Credentials
 from forwarder_smtp_bridge.outcomes import Kind, Refused, map_answer
 from forwarder_smtp_bridge.paths import bare_mailbox
@@ -107,10 +107,15 @@ class _InTime:
             try:
                 return await answer()
             except Exception as error:
-                self._log.info("look-up failed", service=self._name, error=type(error).__name__)
+                self._log.info("look-up failed", service=self._name, error=_told(error))
                 return None
         self._log.info("look-up too slow", service=self._name, wait=self._wait)
         return None
+
+
+def _told(error: Exception) -> str:
+    """What we do not know has a text for the operator (a file and its line); a bug's could show a password."""
+    return str(error) if isinstance(error, PeerError) else type(error).__name__
 
 
 class _Map:
