@@ -1,17 +1,19 @@
 """Targets without an agent: a plugin's carrier brings them the message itself (bridges.md 5).
 
-* All targets of one row that are due at the same time go as one load; at most AT_ONCE loads are out.
+* All targets of one row that are due at the same time go as one load; at most AT_ONCE loads are out, and as many
+  again of native messages, whose stores are strangers and may be slow on purpose: OF_STORE from each.
 * A carrier that raises, hangs or says nothing of a target has said "later" for it. Nothing here is on the disk: the
   courier writes what a target became.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
+from weakref import WeakValueDictionary
 
 import trio
 
@@ -23,6 +25,7 @@ from forwarder.plugin import Log, PeerError
 from forwarder.ports import Clock, Sources
 
 AT_ONCE = 50
+OF_STORE = 10
 PATIENCE = 3600.0
 """Seconds: a carrier has deadlines of its own; this ends one that has not."""
 
@@ -54,6 +57,8 @@ class Carriage:
         self._clock = clock
         self._log = log
         self._limiter = trio.CapacityLimiter(AT_ONCE)
+        self._native = trio.CapacityLimiter(AT_ONCE)
+        self._of_store: WeakValueDictionary[str, trio.CapacityLimiter] = WeakValueDictionary()
         self._waiting: dict[tuple[int, str], tuple[Owed, list[Member]]] = {}
         self.told: Told = _unheard
 
@@ -75,9 +80,10 @@ class Carriage:
         answers: Mapping[Any, Carried] = {}
         fault: PeerError = PeerError(f"the carrier {carrier} did not say")
         try:
-            async with self._limiter:
+            load = await self._load(owed, members)
+            async with self._turn(load):
                 with trio.fail_after(PATIENCE):
-                    answers = await self._carriers[carrier](await self._load(owed, members))
+                    answers = await self._carriers[carrier](load)
         except PeerError as error:
             fault = error
             self._log.info("not carried", number=owed.debt.number, carrier=carrier, why=str(error))
@@ -87,6 +93,18 @@ class Carriage:
         for member in members:
             answer = answers.get(member.mailbox)
             self.told(owed, member, answer if isinstance(answer, Taken | Later | Never) else fault)
+
+    @asynccontextmanager
+    async def _turn(self, load: Load) -> AsyncIterator[None]:
+        if load.returns is not None:
+            async with self._limiter:
+                yield
+            return
+        store = load.notification.store
+        of_store = self._of_store.get(store) or trio.CapacityLimiter(OF_STORE)
+        self._of_store[store] = of_store
+        async with of_store, self._native:
+            yield
 
     async def _load(self, owed: Owed, members: list[Member]) -> Load:
         notification = owed.notification

@@ -9,6 +9,7 @@ import pytest
 import trio
 import trio.testing
 
+from forwarder.agent.carriage import OF_STORE
 from forwarder.bridges import Carried, Later, Load, Never, Taken
 from forwarder.model import Mailbox, Outcome, parse_mailbox
 from forwarder.plugin import PeerError
@@ -82,6 +83,30 @@ async def test_a_full_disk_acknowledges_nothing_and_carries_nothing(outside: Wor
     assert await outside.code(notification("brian@pobox.example")) == 32
     await settled()
     assert not carrier.loads
+
+
+async def test_a_store_that_is_slow_on_purpose_holds_up_neither_other_mail_nor_other_stores(
+    outside: World, carrier: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    once = Scripted.__call__
+
+    async def slowly(self: Scripted, load: Load, /) -> Mapping[Mailbox, Carried]:
+        answers = await once(self, load)
+        if load.notification.store == "slow.example":
+            await trio.sleep_forever()
+        return answers
+
+    monkeypatch.setattr(Scripted, "__call__", slowly)
+    outside.book.put(route("brian@pobox.example", to="bob@isp.example"))
+    for key in range(1, 200):
+        assert await outside.code(notification("brian@pobox.example", key=key, store="slow.example")) == 0
+    await settled()
+    assert len(carrier.loads) == OF_STORE
+    native, sent = notification("brian@pobox.example", key=201), notification("brian@pobox.example", key=202)
+    outside.disk.senders[sent.identifier] = "alice@out.example"
+    assert [await outside.code(one) for one in (native, sent)] == [0, 0]
+    await settled()
+    assert [load.returns for load in carrier.loads[OF_STORE:]] == [None, "alice@out.example"]
 
 
 async def test_via_sends_by_a_carrier_whoever_has_an_agent(outside: World, carrier: Scripted) -> None:
