@@ -25,6 +25,7 @@ from .scripted_smarthost import DROP, OFFERS, Script, smarthost_of
 BOB, EVE = parse_mailbox("bob@isp.example"), parse_mailbox("eve@isp.example")
 SRS = "srs.pobox.example"
 HOUR = timedelta(hours=1)
+MOST = 8 << 20
 OPTIONS = {"smarthost": "127.0.0.1:10025", "settle": "1h", "retry": "5d"}
 
 
@@ -57,7 +58,7 @@ def road(tmp_path: Path) -> Open:
         async with smarthost_of(script) as smarthost:
             ports: Ports = replace(make_ports(now=clock), node="node.example", scratch=tmp_path)
             options = SmtpOut.model_validate(OPTIONS)
-            yield Road(script, Carrier(options, paths, smarthost, ports, account), clock, paths, tmp_path)
+            yield Road(script, Carrier(options, paths, smarthost, ports, MOST, account), clock, paths, tmp_path)
         assert not os.listdir(tmp_path)
 
     return opened
@@ -309,6 +310,14 @@ async def test_what_is_gone_at_its_store_is_never(road: Open) -> None:
         assert isinstance(answer, Never)
         assert answer.code == 53
         assert not out.script.sessions
+
+
+async def test_what_the_mta_would_not_take_is_never_fetched(road: Open) -> None:
+    """A store may say that it has any number of octets for us."""
+    load = make_load("bob@isp.example", body=PeerError("asked"), notification=make_notification(size=MOST + 1))
+    async with road() as out:
+        [answer] = (await out.carry(load)).values()
+    assert answer == Never(49, f"it is too big: {MOST + 1} octets, {MOST} go")
 
 
 async def test_a_store_that_is_down_is_the_core_s_to_wait_for(road: Open) -> None:

@@ -95,7 +95,7 @@ def carry(options: BridgeOptions, ports: Ports) -> Carry:
     assert paths is not None
     assert smarthost is not None
     assert options.smtp_out is not None
-    return Carrier(options.smtp_out, paths, smarthost, ports, options.fixed_account)
+    return Carrier(options.smtp_out, paths, smarthost, ports, options.smtp_in.max_size, options.fixed_account)
 
 
 def _via(options: BridgeOptions) -> str:

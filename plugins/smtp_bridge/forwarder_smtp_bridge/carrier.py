@@ -22,26 +22,30 @@ from forwarder_smtp_bridge.returns import Outgoing, ReturnPaths
 from forwarder_smtp_bridge.smarthost import Smarthost
 
 FIRST, LONGEST = timedelta(minutes=5), timedelta(hours=4)
-BODY_MOST = 1 << 31
 REFUSED, LOOP, EXPIRED = 49, 50, 53
 
 
 class Carrier:
-    """bridges.Carry. account: the fixed one of submission, "" where there is none."""
+    """bridges.Carry. most: octets of a message, more the MTA would not take. account: the fixed one of submission, ""
+    where there is none."""
 
     def __init__(
-        self, options: SmtpOut, paths: ReturnPaths, smarthost: Smarthost, ports: Ports, account: str = ""
+        self, options: SmtpOut, paths: ReturnPaths, smarthost: Smarthost, ports: Ports, most: int, account: str = ""
     ) -> None:
         self._options = options
         self._paths = paths
         self._smarthost = smarthost
         self._ports = ports
+        self._most = most
         self._account = account
 
     async def __call__(self, load: Load, /) -> Mapping[Mailbox, Carried]:
+        size = load.notification.size
+        if size is not None and size > self._most:
+            return dict.fromkeys(load.to, Never(REFUSED, f"it is too big: {size} octets, {self._most} go"))
         draft = Draft(self._ports.scratch)
         try:
-            async with load.body(BODY_MOST) as slices:
+            async with load.body(self._most) as slices:
                 async for octets in slices:
                     await draft.write(octets)
             return await self._send(load, draft)
