@@ -82,10 +82,10 @@ async def _work(
     async with trio.open_nursery() as nursery:
         node = build(settings, plugins, state, nursery, partial(is_own, own), sessions, wanted, opened)
         published = Published(settings, plugins, node.files.addresses, state.catalogue, doors.bound, node.files.keys)
+        await recall(node)  # before our own store sends: what it repeats is known, or it would be owed a second time
         start(node, nursery)
         nursery.start_soon(published.run)
         nursery.start_soon(_chores, node)
-        await recall(node)
         await _serve(node, published, doors, places(opened), signals, ready)
         nursery.cancel_scope.cancel()
 
