@@ -46,7 +46,7 @@ def look(routes: Routes, decider: Decider, clock: Clock) -> Look:
 def _answer(route: Route, today: Explained, of_2004: Explained) -> Answer:
     senders = tuple(dict.fromkeys((*([route.owner] if route.owner else ()), *route.readers)))
     told = _only(today)
-    if isinstance(told, Tell) and route.fallback is None:
+    if isinstance(told, Tell) and (_tells_smtp(route) or route.fallback is None):
         return Answer(REDIRECTED, "has moved", told.to if _tells_smtp(route) else (), senders)
     outcome = _outcome(of_2004)
     return Answer(outcome.code, outcome.text or TEXTS.get(outcome.code, ""), (), senders)

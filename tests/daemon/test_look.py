@@ -114,6 +114,15 @@ async def test_where_it_is_now_is_told_only_if_its_file_says_so(node: Node) -> N
         assert (answer.code, answer.moved) == (16, told)
 
 
+async def test_a_file_that_tells_mail_too_lets_no_fallback_act_for_it(node: Node) -> None:
+    """A redirect always has one, for stores of 2004."""
+    moved = {"to": "brian@new.example", "fallback": "rewrite_resend"}
+    for tell, code, told in ((True, 16, (NEW,)), (False, 0, ())):
+        node.files.put(route(BRIAN, "redirect", **moved, options={"redirect": TellsSmtp(tell)}))
+        answer = await node.look(parse_mailbox(BRIAN))
+        assert (answer.code, answer.moved) == (code, told)
+
+
 @pytest.mark.parametrize("tell", [True, False])
 async def test_nobody_is_told_to_mail_even_where_strangers_are_not_told(node: Node, tell: bool) -> None:
     """unknown = "accept" swallows notifications; mail would be lost in silence."""
