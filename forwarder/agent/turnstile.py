@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Collection, Iterable
 
-from forwarder.agent.owed import Member, Owed
+from forwarder.agent.owed import Member, Owed, Status
 
 OUT_AT_ONCE = 20_000
+ENDED = frozenset({Status.REFUSED, Status.CARRIED})
+"""While it stood here twice, it got its answer: once more would be a second mail, or the same no."""
 
 
 class Turnstile:
@@ -36,7 +38,7 @@ class Turnstile:
         try:
             while self._ready and self._out < OUT_AT_ONCE:
                 owed, member = self._ready.popleft()
-                if not member.out and not owed.closed:
+                if not member.out and not owed.closed and member.status not in ENDED:
                     member.out = True
                     self._out += 1
                     self._send(owed, member)
