@@ -78,7 +78,7 @@ async def open_state(settings: Settings, nursery: trio.Nursery, clock: Clock) ->
     state = State(
         database,
         inbox.Inbox(database, caps, clock),
-        ledger.Ledger(database),
+        ledger.Ledger(database, clock),
         catalogue.Catalogue(database),
         messages,
         StoredCopies(messages, Quotas(store.quota, store.quota_per_store, store.quota_per_sender)),

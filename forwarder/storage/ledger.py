@@ -3,7 +3,8 @@
 * A debt is one row. Accepting appends rows in one job; its number is told after COMMIT.
 * Settling, and remembering, wait for nobody: they are seen at once here and ride on the next commit. A crash may lose
   the last of them, so a target may be asked again: the same key, harmless.
-* Numbers only grow, over restarts too: the row with the highest one is never dropped.
+* Numbers only grow, over restarts too: the row with the highest one is never dropped. Nor do they come again where a
+  backup does.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import structlog
 import trio
 
 from forwarder.model import Mailbox
-from forwarder.ports import Debt, Sight
+from forwarder.ports import Clock, Debt, Sight
 from forwarder.ports.setbacks import Setback
 from forwarder.storage.database import Database, DatabaseClosed, Migration
 
@@ -52,6 +53,10 @@ _COLUMNS = "number, kind, entry, localpart, domain, store, key, octets, accepted
 log = structlog.get_logger("forwarder.storage")
 
 
+ROWS_A_SECOND = 256
+"""More than are owed for long; 40 bits hold them until 2106."""
+
+
 class _Settled(NamedTuple):
     state: bytes
     closed: bool
@@ -69,10 +74,15 @@ class _Written(NamedTuple):
 
 
 class Ledger:
-    """ports.Ledger over the embedded database. `open` before use."""
+    """ports.Ledger over the embedded database. `open` before use.
 
-    def __init__(self, database: Database) -> None:
+    clock: what others know by a row's number (a return path) may come back when a backup from before that row is in
+    force; so numbers begin at each start beyond all that there was time for.
+    """
+
+    def __init__(self, database: Database, clock: Clock = lambda: 0.0) -> None:
         self._database = database
+        self._clock = clock
         self._last = 0
         self._settled: dict[int, _Settled] = {}
         self._remembered: dict[_Fact, bytes] = {}
@@ -87,7 +97,7 @@ class Ledger:
         def last(connection: apsw.Connection) -> int:
             return int(connection.execute("SELECT coalesce(max(number), 0) FROM debts").get)
 
-        self._last = await self._database.read(last)
+        self._last = max(await self._database.read(last), int(self._clock()) * ROWS_A_SECOND)
 
     async def run(self) -> None:
         """What a failing disk did not take is written once it is well, though nothing else comes."""

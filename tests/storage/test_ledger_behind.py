@@ -120,3 +120,19 @@ async def test_who_must_not_be_told_before_it_is_on_the_disk_waits_for_the_commi
     await ledger.settled()
     assert await database.read(lambda c: c.execute("SELECT still_open FROM debts WHERE number = 1").get) == 0
     await database.close()
+
+
+async def test_no_number_comes_again_though_a_backup_from_before_it_does(tmp_path: Path, nursery: trio.Nursery) -> None:
+    """A report on row 7 that comes back weeks later must not end another message's row."""
+    numbers = []
+    for copy, now in (("lost", 1000.0), ("restored", 1001.0)):
+        database = Database(tmp_path / copy, room.SCHEMA)
+        await database.open()
+        await nursery.start(database.run)
+        for clock in (now, 0.0):  # one that was set back repeats nothing either
+            ledger = Ledger(database, lambda clock=clock: clock)  # type: ignore[misc]
+            await ledger.open()
+            numbers += [*await accept(ledger), *await accept(ledger)]
+        await database.close()
+    assert len(set(numbers)) == 8
+    assert max(numbers) < 1 << 40  # what a return path holds
