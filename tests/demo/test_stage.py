@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,17 @@ import pytest
 from forwarder.cli.errors import No
 from forwarder.demo import stage
 from forwarder.demo.daemons import PortTaken
+
+
+@pytest.fixture(autouse=True)
+def heard() -> Iterator[None]:
+    """Whoever runs the tests may have told them not to hear of a hang-up."""
+    before = {number: signal.getsignal(number) for number in stage.ENDING}
+    for number in stage.ENDING:
+        signal.signal(number, signal.SIG_DFL)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.mark.parametrize("number", stage.INTERRUPTING)
