@@ -31,6 +31,7 @@ VERBS = {
     "serve": "serve:serve",
     "check": "check:check",
     "why": "why:why",
+    "trace": "trace:trace",
     "status": "status:status",
     "reload": "reload:reload",
     "send": "send:send",
