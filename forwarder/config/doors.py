@@ -5,6 +5,7 @@ A table that several of them share (`[bridge]`) goes to each whole. Every mistak
 
 from __future__ import annotations
 
+import grp
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -48,6 +49,7 @@ def doors(settings: Settings, services: Services | None, carriers: Carriers) -> 
     for name in sorted(settings.listen.doors.keys() - offered.keys()) if services is not None else ():
         hint = nearest(name, [*offered, *Listen.model_fields])
         reading.error(("listen", name), f"no plugin offers this service{hint}")
+    reading.group(found.services)
     if reading.errors:
         raise ConfigErrors({str(error): error for error in reading.errors}.values())
     return found
@@ -71,6 +73,15 @@ class _Reading:
 
     def error(self, path: Sequence[str], text: str) -> None:
         self.errors.append(self.document.error(path, text))
+
+    def group(self, doors: Sequence[Door]) -> None:
+        """The owner of Unix sockets is a group of this machine."""
+        group = self._settings.bridge.group
+        if group and any(isinstance(place, UnixPath) for door in doors for place in door.places):
+            try:
+                grp.getgrnam(group)
+            except KeyError:
+                self.error(("bridge", "group"), f'there is no group "{group}" on this machine')
 
     def door(self, spec: ServiceSpec[Any]) -> Door | None:
         places = self._settings.listen.doors.get(spec.name, ())

@@ -152,3 +152,9 @@ def test_a_tls_door_without_a_certificate_is_an_error(asked: Callable[..., Doors
 def test_paths_in_objections_are_seen_from_the_folder(asked: Callable[..., Doors], folder: Path) -> None:
     [error] = said(asked, '[bridge]\nhost = "h:25"\nmost = 11\n')
     assert str(folder / "x") in error
+
+
+def test_a_group_that_this_machine_does_not_have_is_told_where_it_stands(asked: Callable[..., Doors]) -> None:
+    text = '[listen]\nlmtp = ["unix:/run/x/lmtp"]\n[bridge]\ngroup = "no-such-group"\n'
+    assert said(asked, text) == ['forwarder.toml:6: bridge.group: there is no group "no-such-group" on this machine']
+    assert asked(text.replace("unix:/run/x/lmtp", "127.0.0.1:24")).services, "nobody needs it"
