@@ -27,6 +27,10 @@ from forwarder.storage.sweeping import GRACE
 from forwarder.store.lists import Page
 from forwarder.store.machine import Delivery, Event, Life, Read, State, fold, may_hand_on, step
 from forwarder.store.views import Range
+from forwarder.wire.outcome import DEFERRED
+
+FAILING = frozenset({Event.temporary, Event.baddomain, Event.noservice, Event.noserver, Event.badanswer})
+"""Events after which a key is tried again without having been taken."""
 
 T = TypeVar("T")
 
@@ -325,7 +329,9 @@ def _is_of(held: Held, account: str) -> bool:
 
 
 def told(c: apsw.Connection, held: Held, verdict: Verdict, now: int) -> None:
-    """An attempt to notify has ended so."""
+    """An attempt to notify has ended so. What came by other mail and nobody took in its time has failed for good."""
+    if verdict.event in FAILING and return_rows.overdue(c, held, now):
+        verdict = Verdict(Event.refused, code=DEFERRED)
     event, wait, code, jitter = verdict
     if state := step(held.state, Event(event), now, wait=wait, code=code, jitter=jitter):
         stopped = held.state.due is None  # meanwhile: its recipient left the address (`members`)

@@ -22,6 +22,8 @@ from forwarder.wire.outcome import EXPIRED, REFUSED
 
 REMEMBERED = 6 * 86400
 ROWS = 500
+GIVE_UP = 7 * 86400
+"""Seconds; as long as [retry] give_up has by default, and longer than MTAs wait."""
 
 
 class Due(NamedTuple):
@@ -65,6 +67,14 @@ def sender_of(c: apsw.Connection, held: Held) -> str | None:
 def together(c: apsw.Connection, held: Held) -> Sequence[Held]:
     """All keys that fail as one, the one with the row first: a handle with what is under it, or all of a copy."""
     return keys.of_message(c, held.message) if held.copied else keys.family(c, held.root or held.number)
+
+
+def overdue(c: apsw.Connection, held: keys.Held, now: int) -> bool:
+    """Whether what came by other mail was taken by nobody in GIVE_UP: there its sender waits for a word."""
+    if held.state.told is Told.notifying:
+        return False
+    sql = "SELECT 1 FROM returned WHERE key=? AND at<=?"
+    return bool(keys.rows(c, sql, (together(c, held)[0].number, now - GIVE_UP)))
 
 
 def ended(c: apsw.Connection, held: Held, now: int) -> None:

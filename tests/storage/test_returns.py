@@ -457,3 +457,24 @@ async def test_mail_that_comes_wakes_who_notifies_and_nobody_who_reports(mail: M
     due, owed = mail.house.messages.news(), mail.house.messages.debts()
     await mail.bring(BRIAN)
     assert (due.is_set(), owed.is_set()) == (True, False)
+
+
+@pytest.mark.parametrize("event", [Event.temporary, Event.baddomain, Event.noservice, Event.noserver, Event.badanswer])
+async def test_what_nobody_takes_in_a_week_has_failed(mail: Mail, event: Event) -> None:
+    await mail.bring(BRIAN)
+    for _ in range(7):
+        await mail.settle(Verdict(event, code=32))
+        assert await mail.failures() == []
+        mail.house.now += DAY
+    mail.house.now += DAY
+    await mail.settle(Verdict(event, code=32))
+    assert await mail.failures() == [(ALICE, str(BRIAN), 32)]
+    assert await mail.due() == []
+
+
+async def test_what_was_taken_once_may_be_put_off_for_as_long_as_it_lives(mail: Mail) -> None:
+    await mail.bring(BRIAN)
+    await mail.settle(TAKEN)
+    mail.house.now += 9 * DAY
+    await mail.settle(Verdict(Event.temporary, code=32))
+    assert await mail.failures() == []

@@ -20,8 +20,11 @@ from forwarder_smtp_bridge.smarthost import Smarthost
 GIVE_UP = timedelta(days=5)
 ALL_AT_ONCE = 20
 DONE = 10.0
-STATUS = {48: "5.1.1", 50: "5.4.6", 52: "5.4.6", 53: "5.4.7"}
-UNREAD = {53: "nobody has read it in all the time it had"}
+STATUS = {32: "5.4.7", 48: "5.1.1", 50: "5.4.6", 52: "5.4.6", 53: "5.4.7"}
+UNREAD = {
+    32: "it could not be passed on in a week",
+    53: "nobody has read it in all the time it had",
+}
 
 
 class Reporting:
