@@ -130,8 +130,20 @@ class Ledger:
         self._ride()
 
     async def settled(self) -> None:
-        if self._settled:
-            self._forget(await self._database.commit(self._write, point="ledger.settled"))
+        if not self._settled:
+            return
+        told, answers = trio.Event(), list[_Written | Exception]()
+
+        def written(answer: _Written | Exception) -> None:
+            answers.append(answer)
+            told.set()
+
+        self._commit(written, lazy=False)
+        await told.wait()
+        [answer] = answers
+        if isinstance(answer, Exception):
+            raise answer
+        self._forget(answer)
 
     def reopen_soon(self, number: int, state: bytes, done: Callable[[Exception | None], None]) -> None:
         def reopened(answer: _Written | Exception) -> None:
@@ -221,8 +233,11 @@ class Ledger:
 
     def _ride(self) -> None:
         if (self._settled or self._remembered) and not self._riding:
-            self._database.commit_soon(self._write, self._written, point="ledger.settle", lazy=True)
+            self._commit(self._written, lazy=True)
             self._riding = True
+
+    def _commit(self, written: Callable[[_Written | Exception], None], *, lazy: bool) -> None:
+        self._database.commit_soon(self._write, written, point="ledger.settle", lazy=lazy)
 
     def _write(self, connection: apsw.Connection) -> _Written:
         settled, remembered = self._settled.copy(), self._remembered.copy()  # a copy is one step for other threads
