@@ -286,7 +286,8 @@ class Truth:
                 continue
             for holder in BEYOND.get(to, (to,)):
                 if holder == "sub@pobox.test":
-                    if key not in self.seen["brian"]:
+                    # its originator's key is known here before anybody is notified: who un-pins by it ends the matter
+                    if key not in self.seen["brian"] and not any(own.unpinned for own in self._holders[key]):
                         yield "brian has not seen it"
                 elif not self.copies[submission.number, holder]:
                     if holder != to and self.hold(key, to).alone:
