@@ -284,6 +284,8 @@ class StoredMessages:
                 told(c, held, verdict, self.now)
 
         await self.database.commit(job, point="notified")
+        if verdict.event in (Event.nouser, Event.refused):
+            self.tell()  # a failure may have become due to be reported
 
     async def hand_on(self, number: int, children: Sequence[Child], code: int | None, *, keep: bool = False) -> bool:
         def job(c: apsw.Connection) -> bool:

@@ -478,3 +478,10 @@ async def test_what_was_taken_once_may_be_put_off_for_as_long_as_it_lives(mail: 
     mail.house.now += 9 * DAY
     await mail.settle(Verdict(Event.temporary, code=32))
     assert await mail.failures() == []
+
+
+async def test_a_refusal_wakes_whoever_reports(mail: Mail) -> None:
+    await mail.bring(BRIAN)
+    news = mail.house.messages.debts()
+    await mail.settle(NO_USER)
+    assert news.is_set()
