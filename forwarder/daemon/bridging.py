@@ -12,14 +12,12 @@ import trio
 
 from forwarder.agent.carriage import Sender
 from forwarder.bridges import ServicePorts
-from forwarder.config.settings import Settings
 from forwarder.daemon.doors import carry_failed, look, service_ports, verify
-from forwarder.daemon.parts import Agent, Files, Store, clear_login, rules
+from forwarder.daemon.parts import Agent, Files, Ground, Store, clear_login, rules
 from forwarder.daemon.services import Opened, Services
-from forwarder.daemon.state import State
 from forwarder.model import Notification, Outcome, Peer, parse_domain
 from forwarder.net.certificates import Certificates
-from forwarder.ports import Clock, Debt
+from forwarder.ports import Debt
 from forwarder.services.reading import Readings
 from forwarder.services.submitting import Submitting
 from forwarder.storage.reading import StoredReading
@@ -67,31 +65,28 @@ async def _refused(returns: Returns, key: bytes, code: int) -> None:
 
 
 def bridging(
-    settings: Settings,
-    state: State,
-    files: Files,
+    ground: Ground,
     store: Store,
     agent: Agent,
     sending: Sending,
     certificates: Certificates | None,
-    returns: Returns,
     opened: Sequence[Opened],
-    clock: Clock,
 ) -> Services:
     """The services of plugins, each with its ports."""
+    settings, state, files, returns = ground.settings, ground.state, ground.files, ground.returns
     submitting = Submitting(state.messages, returns, files.accounts, rules(settings))
     sending.heard = submitting.heard
     reading = StoredReading(state.inbox, state.ledger, state.messages)
     clear = clear_login(settings)
     readings = Readings(
         *(files.accounts, files.addresses, state.catalogue, state.inbox, reading, store.sources),
-        *(clear, agent.courier.take, files.naming.store_of, clock),
+        *(clear, agent.courier.take, files.naming.store_of, ground.clock),
     )
 
     def ports(name: str) -> ServicePorts:
         return service_ports(
             agent.strategies.ports(name),
-            look=look(agent.routes, agent.decider, clock),
+            look=look(agent.routes, agent.decider, ground.clock),
             verify=verify(files.accounts),
             login=readings,
             submitting=submitting,

@@ -14,40 +14,27 @@ from functools import partial
 import structlog
 import trio
 
-from forwarder.agent.carriage import Carriage
-from forwarder.agent.courier import Courier
-from forwarder.agent.decide import Decider
-from forwarder.agent.dispatch import Dispatcher
-from forwarder.agent.errands import Errands
-from forwarder.agent.limits import PullLimit, Strikes, SubmitterLimit
-from forwarder.agent.marks import Marks
-from forwarder.agent.members import Members
+from forwarder.agent.limits import Strikes, SubmitterLimit
 from forwarder.agent.notify import OwnNotifier
-from forwarder.agent.owed import Retry
-from forwarder.agent.perform import Performer
 from forwarder.agent.repeats import Repeats
-from forwarder.agent.routes import Routes
-from forwarder.agent.screens import Screens
-from forwarder.agent.story import Story
 from forwarder.config.accounts import AccountFiles
 from forwarder.config.addresses import AddressFiles
 from forwarder.config.certificates import load_pair
 from forwarder.config.doors import Doors
 from forwarder.config.keys import SigningKeys
 from forwarder.config.settings import Settings
-from forwarder.daemon.bridging import bridging, failed, hosts, sender_of
-from forwarder.daemon.keys import OwnKeys, TextsOrOwn
+from forwarder.daemon.bridging import bridging, sender_of
+from forwarder.daemon.keys import OwnKeys
 from forwarder.daemon.naming import Naming
-from forwarder.daemon.parts import Agent, Files, Store, clear_login, rules, seconds
+from forwarder.daemon.parts import Agent, Files, Ground, Store, clear_login, rules, seconds
 from forwarder.daemon.reach import Reach, reach
+from forwarder.daemon.receiving import receiving
 from forwarder.daemon.services import Opened, Services
-from forwarder.daemon.state import SCRATCH, State
-from forwarder.daemon.strategies import InstalledStrategies, PluginSource
+from forwarder.daemon.state import State
 from forwarder.model import Endpoint, Hop, Mailbox
 from forwarder.net.certificates import Certificates, Pair
 from forwarder.net.server import Limits, PduServer
 from forwarder.net.sources import StoreSources
-from forwarder.net.texts import TextRecords
 from forwarder.plugin import Log
 from forwarder.plugins import Plugins
 from forwarder.ports import Clock, ServiceName
@@ -118,16 +105,15 @@ def build(
     )
     repeats.struck = strikes
     returns = Returns(state.messages)
-    store = _store(settings, state, files, way, repeats, returns, clock)
+    ground = Ground(*(settings, plugins, state, files, way, submitters, repeats, returns, strikes, nursery, clock, log))
+    store = _store(ground)
     store.msrap.misses.struck = store.pulling.struck = strikes
-    agent = _agent(
-        settings, plugins, state, files, way, store, repeats, submitters, strikes, nursery, clock, log, doors, returns
-    )
-    sending = _sending(settings, state, files, way, agent, clock)
+    agent = receiving(ground, store, doors)
+    sending = _sending(ground, agent)
     limits = Limits(sessions, settings.limits.sessions_per_address, submitters.exempt, strikes)
     servers = _servers(settings, state, files, store, agent, limits, log)
     certificates = _certificates(settings, log)
-    services = bridging(settings, state, files, store, agent, sending, certificates, returns, opened, clock)
+    services = bridging(ground, store, agent, sending, certificates, opened)
     return Node(
         *(settings, plugins, state, files, way, store, agent, sending, limits, servers, certificates, strikes, services)
     )
@@ -140,9 +126,8 @@ def _files(settings: Settings, plugins: Plugins, clock: Clock) -> Files:
     return Files(addresses, AccountFiles(settings.folder, clock), naming, keys, OwnKeys(keys, clock))
 
 
-def _store(
-    settings: Settings, state: State, files: Files, way: Reach, repeats: Repeats, returns: Returns, clock: Clock
-) -> Store:
+def _store(ground: Ground) -> Store:
+    settings, state, files, way, clock = ground.settings, ground.state, ground.files, ground.way, ground.clock
     withdrawn = Withdrawn(state.messages, state.copies, lambda notification: sources.look(notification), clock)
     msrap = Msrap(state.messages, withdrawn, files.accounts, files.addresses, clear_login(settings))
     sources = StoreSources(
@@ -158,7 +143,7 @@ def _store(
     )
 
     def hop(mailbox: Mailbox, how: int) -> Hop:
-        return Hop(settings.node.name, repeats.mark(mailbox.folded), int(clock()), how)
+        return Hop(settings.node.name, ground.repeats.mark(mailbox.folded), int(clock()), how)
 
     pulling = Pulling(
         state.copies,
@@ -166,7 +151,7 @@ def _store(
         clock,
         ours=files.naming.ours,
         hop=hop,
-        returns=sender_of(files, returns),
+        returns=sender_of(files, ground.returns),
         lifetime=seconds(settings.store.lifetime),
         first=seconds(settings.retry.first),
         longest=seconds(settings.retry.longest),
@@ -175,106 +160,10 @@ def _store(
     return Store(msrap, sources, pulling)
 
 
-def _agent(
-    settings: Settings,
-    plugins: Plugins,
-    state: State,
-    files: Files,
-    way: Reach,
-    store: Store,
-    repeats: Repeats,
-    submitters: SubmitterLimit,
-    strikes: Strikes,
-    nursery: trio.Nursery,
-    clock: Clock,
-    log: Log,
-    doors: Doors,
-    returns: Returns,
-) -> Agent:
-    name, limits = settings.node.name, settings.limits
-    addresses, ledger, sources = files.addresses, state.ledger, store.sources
-    strategies = _strategies(settings, plugins, files, way, store, clock)
-    routes = _routes(settings, files, state, strategies, repeats)
-    retry = _retry(settings)
-    errands = Errands(
-        nursery, way.tick, store.pulling, strategies, addresses, ledger, retry.wait, retry.give_up, clock, log
-    )
-    marks = Marks(repeats, addresses, clock, name=name)
-    story = Story(state.trace, log, clock)
-    made = {spec.name: spec.make(options, strategies.ports(spec.name)) for spec, options in doors.carriers}
-    carriage = Carriage(made, nursery, way.tick, sources, sender_of(files, returns), hosts(files), clock, log)
-    courier = Courier(way.links, ledger, sources, errands, marks, story, carriage, retry, clock)
-    errands.unpin = sources.unpin
-    courier.failed = failed(files, returns, nursery)
-    pulls = PullLimit(limits.waiting, limits.waiting_per_sender, submitters.exempt, strikes)
-    courier.pull_ended = pulls.ended
-    performer = Performer(
-        routes,
-        way.links,
-        repeats,
-        courier,
-        marks,
-        state.inbox,
-        ledger,
-        way.tick,
-        clock,
-        lambda octets, told: dispatcher.receive_inner(octets, told),
-        redirect_require_tls=settings.network.redirect_require_tls,
-        pulls=pulls,
-        struck=strikes,
-    )
-    decider = Decider(routes, strategies)
-    dispatcher = Dispatcher(
-        submitters,
-        routes,
-        repeats,
-        Screens(strategies.screens(settings.plugins.options), log),
-        decider,
-        performer,
-        state.trace,
-        way.tick,
-        nursery,
-        clock,
-        log,
-        literals=settings.network.literals,
-        struck=strikes,
-    )
-    members = Members(routes, decider, courier, ledger, state.copies, sources, addresses, clock, log)
-    courier.inner, errands.perform, errands.pulled = dispatcher.receive_inner, dispatcher.perform, members.pulled
-    return Agent(submitters, repeats, courier, members, dispatcher, performer, routes, decider, strategies)
-
-
-def _routes(
-    settings: Settings, files: Files, state: State, strategies: InstalledStrategies, repeats: Repeats
-) -> Routes:
-    return Routes(
-        files.addresses,
-        strategies,
-        state.ledger,
-        name=settings.node.name,
-        mark=repeats.mark,
-        depth=settings.limits.depth,
-        targets=settings.limits.targets,
-    )
-
-
-def _strategies(
-    settings: Settings, plugins: Plugins, files: Files, way: Reach, store: Store, clock: Clock
-) -> InstalledStrategies:
-    records = TextsOrOwn(files.own_keys, TextRecords(way.names, strangers=way.strangers))
-    source, node = PluginSource(store.sources), settings.node.name
-    scratch = settings.state / SCRATCH
-    return InstalledStrategies(plugins, source, way.connect, records, clock, node, settings.path, scratch)
-
-
-def _retry(settings: Settings) -> Retry:
-    said = settings.retry
-    return Retry(*map(seconds, (said.first, said.longest, said.give_up)))
-
-
-def _sending(settings: Settings, state: State, files: Files, way: Reach, agent: Agent, clock: Clock) -> Sending:
+def _sending(ground: Ground, agent: Agent) -> Sending:
+    settings, files, way, clock = ground.settings, ground.files, ground.way, ground.clock
     return Sending(
-        state.messages,
+        ground.state.messages,
         OwnNotifier(agent.dispatcher, agent.performer, way.links, files.addresses, clock, name=settings.node.name),
         way.locator,
         clock,

@@ -6,10 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
+import trio
+
 from forwarder.agent.courier import Courier
 from forwarder.agent.decide import Decider
 from forwarder.agent.dispatch import Dispatcher
-from forwarder.agent.limits import SubmitterLimit
+from forwarder.agent.limits import Strikes, SubmitterLimit
 from forwarder.agent.members import Members
 from forwarder.agent.perform import Performer
 from forwarder.agent.repeats import Repeats
@@ -20,12 +22,18 @@ from forwarder.config.keys import SigningKeys
 from forwarder.config.settings import Settings
 from forwarder.daemon.keys import OwnKeys
 from forwarder.daemon.naming import Naming
+from forwarder.daemon.reach import Reach
+from forwarder.daemon.state import State
 from forwarder.daemon.strategies import InstalledStrategies
 from forwarder.model import Peer
 from forwarder.net.address_filter import may_log_in
 from forwarder.net.sources import StoreSources
+from forwarder.plugin import Log
+from forwarder.plugins import Plugins
+from forwarder.ports import Clock
 from forwarder.services.msoap import StoreRules
 from forwarder.services.msrap import Msrap
+from forwarder.storage.returns import Returns
 from forwarder.store.pulling import Pulling
 
 
@@ -38,6 +46,24 @@ class Files:
     naming: Naming
     keys: SigningKeys
     own_keys: OwnKeys
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What every other part stands on."""
+
+    settings: Settings
+    plugins: Plugins
+    state: State
+    files: Files
+    way: Reach
+    submitters: SubmitterLimit
+    repeats: Repeats
+    returns: Returns
+    strikes: Strikes
+    nursery: trio.Nursery
+    clock: Clock
+    log: Log
 
 
 @dataclass(frozen=True, slots=True)
