@@ -29,6 +29,9 @@ Kind = Literal["person", "role", "group"]
 State = Literal["on", "off", "gone", "moved"]
 How = Literal["exact", "tag", "pattern", "catch_all"]
 
+AUTO, IM2000 = "auto", "im2000"
+"""Words of `via` that name no carrier."""
+
 _LDH = re.compile(r"[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?\Z")
 _ATOM = re.compile(r"[^\s@\"(),:;<>\[\\\]\x00-\x1f\x7f]+\Z")
 _DURATION = re.compile(r"(\d+)(s|m|h|d|w|y)\Z")

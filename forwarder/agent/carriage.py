@@ -80,6 +80,8 @@ class Carriage:
         answers: Mapping[Any, Carried] = {}
         fault: PeerError = PeerError(f"the carrier {carrier} did not say")
         try:
+            if not self.has(carrier):
+                raise PeerError(f"no carrier {carrier} is configured")
             load = await self._load(owed, members)
             async with self._turn(load):
                 with trio.fail_after(PATIENCE):

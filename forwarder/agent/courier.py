@@ -19,12 +19,12 @@ from forwarder.agent.links import Links
 from forwarder.agent.marks import Marks
 from forwarder.agent.owed import DAILY, Changed, Member, Owed, Retry, Status, debt_of, members_state
 from forwarder.agent.repeated import Ended, Repeated
-from forwarder.agent.routes import IM2000, Entry, Leg
+from forwarder.agent.routes import Entry, Leg
 from forwarder.agent.story import Story
 from forwarder.agent.timetable import Timetable
 from forwarder.agent.turnstile import Turnstile
 from forwarder.bridges import Carried, Later, Never, Taken
-from forwarder.model import Mailbox, Notification, Outcome
+from forwarder.model import IM2000, Mailbox, Notification, Outcome
 from forwarder.plugin import PeerError, Pull, Work
 from forwarder.ports import ByCarrier, Clock, Debt, Gone, Ledger, NoService, Sources
 from forwarder.wire.notification import MalformedPDU, decode_notification, encode_notification, original_tlv, splice
@@ -81,6 +81,10 @@ class Courier:
         return debt_of(item, "work", self._errands.work_state(item, step), self._clock())
 
     # -- debts under way
+
+    def carries(self, leg: Leg) -> bool:
+        """Whether the carrier that its file asks for is configured."""
+        return self._carriage.has(leg.via)
 
     def take(self, debt: Debt, notification: Notification, entry: Entry | None = None) -> None:
         """A committed debt: everything it owes is due now. A fault in it is its own: the row stays open."""

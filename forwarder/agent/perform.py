@@ -148,6 +148,9 @@ class Performer:
             item.end(Outcome(REFUSED))
         elif isinstance(item.verdict, Hold):
             item.end(Outcome(UNVERIFIED, retryafter=max(300, int(item.verdict.until.timestamp() - self._clock()))))
+        elif all(leg.carried and not self._courier.carries(leg) for leg in expansion.legs):
+            self._struck("no carrier", str(item.notification.recipient))
+            item.end(SOON)
         elif (
             step.sticky
             or (len(expansion.legs) > 1 and not step.stateless)

@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import NamedTuple
 from weakref import WeakValueDictionary
 
-from forwarder.model import Hop, Mailbox, Outcome, Route
+from forwarder.model import AUTO, IM2000, Hop, Mailbox, Outcome, Route
 from forwarder.plugin import Plan, Strategy
 from forwarder.ports import Addresses, Answer, Broken, Found, Memories, Nobody, Strategies
 from forwarder.wire.notification import hop_tlv, original_tlv, recipient_tlv
@@ -23,8 +23,6 @@ from forwarder.wire.outcome import ACCEPTED, DEFERRED, LOOP, NOUSER, REFUSED
 ENTRIES = 100_000
 NESTED_TRUSTED = 1.0
 PLAIN_FORWARD = "rewrite_resend"
-IM2000, AUTO = "im2000", "auto"
-"""Words of `via` that name no carrier."""
 
 Fresh = Mapping[Mailbox, Answer]
 Path = tuple[Mailbox, ...]

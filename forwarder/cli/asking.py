@@ -13,8 +13,8 @@ from forwarder.config.doors import doors
 from forwarder.config.lines import ConfigError, ConfigErrors, read
 from forwarder.config.settings import FILE
 from forwarder.config.sweep import sweep
-from forwarder.model import Mailbox, Route
-from forwarder.net.locate import AUTO, IM2000, Locator
+from forwarder.model import AUTO, IM2000, Mailbox, Route
+from forwarder.net.locate import Locator
 from forwarder.ports import ByCarrier, NoService
 from forwarder.reader.opening import locator
 

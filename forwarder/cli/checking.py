@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from forwarder.cli.errors import one_line
 from forwarder.cli.folder import Folder
@@ -14,6 +14,7 @@ from forwarder.config.doors import Door, doors
 from forwarder.config.lines import ConfigError, ConfigErrors, Document, read
 from forwarder.config.names import account_file
 from forwarder.config.settings import FILE, find_folder, load_settings
+from forwarder.model import AUTO, IM2000
 from forwarder.plugins import load
 
 
@@ -26,7 +27,7 @@ def findings(config: str | None, *, network: bool) -> list[Finding]:
         return check(at, load().strategies)
     folder = Folder(settings)
     problems = [Finding("error", f"plugin {each.plugin}", 0, "", each.text) for each in folder.plugins.problems]
-    found = problems + check(at, folder.plugins.strategies) + _doors(folder)
+    found = problems + check(at, folder.plugins.strategies, folder.carriers) + _doors(folder)
     if network:
         from forwarder.cli.asking import asked
 
@@ -40,11 +41,19 @@ def _doors(folder: Folder) -> list[Finding]:
         found = doors(folder.settings, folder.plugins.services, folder.plugins.carriers)
         document = read(folder.settings.folder / FILE, folder.settings.folder)
         lacking = dict.fromkeys(error for door in found.services for error in _accounts(folder, door, document))
+        lacking |= dict.fromkeys(_ways(folder, {spec.name for spec, _ in found.carriers}, document))
         if lacking:
             raise ConfigErrors(lacking)
     except ConfigErrors as errors:
         return [Finding("error", e.file, e.line, e.key, e.text) for e in errors.errors]
     return []
+
+
+def _ways(folder: Folder, carriers: Collection[str], document: Document) -> Iterator[ConfigError]:
+    """Of the words of `[resolve.via]`: those that no carrier answers to."""
+    for domain, word in folder.settings.resolve.via.items():
+        if word not in (AUTO, IM2000, *carriers):
+            yield document.error(("resolve", "via", domain), f"no carrier {word} is configured")
 
 
 def _accounts(folder: Folder, door: Door, document: Document) -> Iterator[ConfigError]:

@@ -14,12 +14,12 @@ import trio
 from forwarder.agent.decide import Decider
 from forwarder.agent.explain import Explained, Explainer, Explanation, too_big
 from forwarder.agent.repeats import hops_of
-from forwarder.agent.routes import IM2000, Leg, Routes
+from forwarder.agent.routes import Leg, Routes
 from forwarder.cli.errors import No, Wrong
 from forwarder.cli.folder import Folder, an_address, open_folder
 from forwarder.cli.output import print_facts, print_json, print_line, size_of
 from forwarder.daemon.strategies import InstalledStrategies
-from forwarder.model import Mailbox, Notification, Outcome, Route, ServiceLocation, parse_domain, parse_size
+from forwarder.model import IM2000, Mailbox, Notification, Outcome, Route, ServiceLocation, parse_domain, parse_size
 from forwarder.plugin import Deposit, PeerError, Pull, Resend, Step, Tell, Work
 from forwarder.ports import Broken, ByCarrier, Nobody, NoService
 from forwarder.reader.opening import locator

@@ -24,7 +24,7 @@ from forwarder.config.reading import Hosts, Reader
 from forwarder.config.settings import Node, Settings, load_settings
 from forwarder.config.sweep import address_paths, sweep_domain
 from forwarder.config.tables import is_account_name
-from forwarder.model import Mailbox, Route
+from forwarder.model import AUTO, IM2000, Mailbox, Route
 from forwarder.ports import Broken, Found, Nobody
 
 README = "README.md"
@@ -45,8 +45,11 @@ class Finding(NamedTuple):
         return said if self.level == "error" else f"{said} (warning)"
 
 
-def check(folder: Path, specs: Specs) -> list[Finding]:
-    """All findings, by file and line; a broken node file hides no other's mistakes. Blocking; reads every file."""
+def check(folder: Path, specs: Specs, carriers: Collection[str] | None = None) -> list[Finding]:
+    """All findings, by file and line; a broken node file hides no other's mistakes. Blocking; reads every file.
+
+    carriers: those that are configured, None if that is not known.
+    """
     folder = folder.absolute()
     found: list[Finding] = []
     try:
@@ -54,7 +57,7 @@ def check(folder: Path, specs: Specs) -> list[Finding]:
     except ConfigErrors as errors:
         found += map(_error, errors.errors)
         settings = Settings(node=Node(name=NO_NAME))
-    found += _Checker(folder, settings, specs).findings()
+    found += _Checker(folder, settings, specs, carriers).findings()
     return sorted(set(found), key=lambda finding: finding[1:])
 
 
@@ -64,7 +67,8 @@ def is_plain(route: Route) -> bool:
 
 
 class _Checker:
-    def __init__(self, folder: Path, settings: Settings, specs: Specs) -> None:
+    def __init__(self, folder: Path, settings: Settings, specs: Specs, carriers: Collection[str] | None) -> None:
+        self._carriers = carriers
         self._folder = folder
         self._settings = settings
         self._reader = Reader(folder, settings, specs)
@@ -180,6 +184,9 @@ class _Checker:
                 if "{" not in name and name not in self._accounts:
                     text = f'there is no account "{name}"; `forwarder account add {name}` makes it'
                     yield self._at(route, key, text)
+        for word in sorted(set(route.via.values()) - {AUTO, IM2000}):
+            if self._carriers is not None and word not in self._carriers:
+                yield self._at(route, "via", f"no carrier {word} is configured: senders are told to come later")
         yield from self._targets(route)
 
     # -- targets that are hosted here

@@ -22,7 +22,7 @@ from dns.rdtypes.ANY.MX import MX
 from dns.rdtypes.IN.SRV import SRV
 
 from forwarder.bridges import DomainFacts
-from forwarder.model import Endpoint, Mailbox, ServiceLocation, parse_domain, user_label
+from forwarder.model import AUTO, IM2000, Endpoint, Mailbox, ServiceLocation, parse_domain, user_label
 from forwarder.net.address_filter import AddressFilter
 from forwarder.net.lookups import DEADLINE, Lookups, Result
 from forwarder.net.resolve import Dns, Found, NoAnswer
@@ -45,7 +45,6 @@ TWIN: Mapping[ServiceName, ServiceName] = {
 
 Kind = Literal["baddomain", "noservice", "noserver"]
 Takes = Callable[[DomainFacts], bool]
-AUTO, IM2000 = "auto", "im2000"
 NO_CARRIERS: Mapping[str, Takes] = MappingProxyType({})
 NO_WORDS: Mapping[str, str] = MappingProxyType({})
 

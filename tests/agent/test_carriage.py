@@ -117,6 +117,24 @@ async def test_via_sends_by_a_carrier_whoever_has_an_agent(outside: World, carri
     assert not outside.wires.sent
 
 
+async def test_one_target_by_a_carrier_that_is_not_configured_is_asked_to_come_later(nursery: trio.Nursery) -> None:
+    world = build(nursery, dict(MAKERS))
+    world.book.put(route("brian@pobox.example", to="bob@isp.example", via={BOB: "smtp"}))
+    assert await world.code(notification("brian@pobox.example")) == 32
+    assert not world.disk.debts
+
+
+async def test_beside_others_it_is_owed_like_a_target_whose_agent_is_down(nursery: trio.Nursery) -> None:
+    world = build(nursery, dict(MAKERS))
+    to = "bob@isp.example eve@has.example"
+    world.book.put(route("sales@pobox.example", to=to, kind="role", via={BOB: "smtp"}))
+    assert await world.code(notification("sales@pobox.example")) == 0
+    await settled()
+    [told] = [fields for event, fields in world.log.events if event in ("not carried", "carrier failed")]
+    assert told["why"] == "no carrier smtp is configured"
+    assert len(world.wires.sent) == 1
+
+
 async def test_via_im2000_waits_for_an_agent_and_never_goes_by_a_carrier(outside: World, carrier: Scripted) -> None:
     outside.book.put(route("brian@pobox.example", to="bob@isp.example", via={BOB: "im2000"}))
     assert await outside.code(notification("brian@pobox.example")) == 32

@@ -152,6 +152,25 @@ def test_warnings_are_0_and_with_strict_1(run: Any, folder: Path) -> None:
     assert (run("check").code, run("check", "--strict").code) == (0, 1)
 
 
+def test_check_names_a_carrier_that_nobody_configured(run: Any, folder: Path) -> None:
+    file = folder / "addresses" / "pobox.example" / "bob.toml"
+    file.write_text('to = ["bob@isp.example"]\nvia = "smtp"\n')
+    node = folder / "forwarder.toml"
+    node.write_text(node.read_text() + '[resolve.via]\n"out.example" = "smtp"\n"in.example" = "im2000"\n')
+    line = len(node.read_text().splitlines()) - 1
+    said = run("check")
+    assert said.code == 2
+    assert said.err.splitlines() == [
+        "addresses/pobox.example/bob.toml:2: via: no carrier smtp is configured: senders are told to come later",
+        f'forwarder.toml:{line}: resolve.via."out.example": no carrier smtp is configured',
+    ]
+    (folder / "srs.secret").write_text("a secret of sixteen or more\n")
+    (folder / "srs.secret").chmod(0o600)
+    bridge = '[bridge.smtp_out]\nsmarthost = "127.0.0.1:10025"\n[bridge.returns]\ndomain = "srs.pobox.example"\n'
+    node.write_text(node.read_text() + bridge)
+    assert run("check") == (0, "", "")
+
+
 def test_check_network_looks_up_the_agents_of_targets(run: Any, folder: Path) -> None:
     node = folder / "forwarder.toml"
     static = '[resolve.static]\n"isp.example" = { rnasp = "127.0.0.1:7201" }\n'
