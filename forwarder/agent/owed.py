@@ -28,6 +28,10 @@ class Status(IntEnum):
     CARRIED = 4
 
 
+ENDED = frozenset({Status.REFUSED, Status.CARRIED})
+"""It got its answer: to send once more would be a second mail, or the same no."""
+
+
 class Retry:
     """`[retry]`: seconds. first doubling to longest; give_up after acceptance."""
 
@@ -124,7 +128,7 @@ class Owed:
     def arrived(self) -> bool:
         """Whether its un-pin is ours to give: a carrier brought it, and nobody else has it to close (bridges.md 5)."""
         found = {member.status for member in self.members}
-        return Status.CARRIED in found and found <= {Status.CARRIED, Status.REFUSED}
+        return Status.CARRIED in found and found <= ENDED
 
     def strangers(self, legs: Sequence[Leg]) -> list[Leg]:
         """Those that are no members of it."""

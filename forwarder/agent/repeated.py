@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from forwarder.agent.errands import Errands
 from forwarder.agent.finals import final
-from forwarder.agent.owed import Owed, Status
+from forwarder.agent.owed import ENDED, Owed, Status
 from forwarder.agent.story import Story
 from forwarder.agent.turnstile import Turnstile
 from forwarder.model import Outcome
@@ -19,7 +19,6 @@ from forwarder.wire.notification import decode_notification
 from forwarder.wire.outcome import ACCEPTED, DEFERRED, DUPLICATE
 
 Ended = Callable[[Outcome], None]
-ENDED = (Status.REFUSED, Status.CARRIED)
 
 
 class Repeated:

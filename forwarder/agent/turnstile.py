@@ -8,11 +8,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Collection, Iterable
 
-from forwarder.agent.owed import Member, Owed, Status
+from forwarder.agent.owed import ENDED, Member, Owed
 
 OUT_AT_ONCE = 20_000
-ENDED = frozenset({Status.REFUSED, Status.CARRIED})
-"""While it stood here twice, it got its answer: once more would be a second mail, or the same no."""
 
 
 class Turnstile:

@@ -5,13 +5,13 @@ What an account may is asked again of its file at each command (`may_still`): wh
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from typing import Literal
 
 import structlog
 
 from forwarder.model import Peer
-from forwarder.ports import Account, Accounts
+from forwarder.ports import Account, Accounts, Addresses
 from forwarder.wire.rnaqp import Authenticate
 
 May = Literal["read", "originate"]
@@ -43,3 +43,9 @@ class Login:
         """Who logged in before, as his file is now; None: he may not any more, or nobody did."""
         account = None if name is None else await self._accounts.find(name)
         return account if account is not None and self._may in account.may else None
+
+
+async def readable(addresses: Addresses, entries: Collection[str], account: str) -> Sequence[str]:
+    """Those of the entries that this account may read by the files as they are now."""
+    routes = [await addresses.entry(entry) for entry in entries]
+    return [route.entry for route in routes if route is not None and account in route.readers]

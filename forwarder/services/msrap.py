@@ -10,13 +10,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 
 import structlog
 
 from forwarder.model import SHA256, ContentDigest, Peer, handle, parse_mailbox
 from forwarder.ports import Accounts, Addresses, Conversation
-from forwarder.services.login import Login
+from forwarder.services.login import Login, readable
 from forwarder.services.misses import Misses
 from forwarder.services.withdrawn import Withdrawn
 from forwarder.storage.keys import Held, text
@@ -158,9 +158,10 @@ class Fetching:
         name = _as_address(name)
         owner = await self._messages.list_entry(name)
         if owner is not None:
-            entries = await self._readable([owner[0]], owner[1])
+            entries = await readable(self._service.addresses, [owner[0]], owner[1])
         elif reader := await self._service.login.may_still(self._account):
-            entries = await self._readable(await self._messages.lists_of(reader.name, name), reader.name)
+            named = await self._messages.lists_of(reader.name, name)
+            entries = await readable(self._service.addresses, named, reader.name)
         else:
             entries = ()
         page = await self._messages.scan(name, self._account, begin, entries)
@@ -169,11 +170,6 @@ class Fetching:
                 self._miss()
             return _no_such_message()
         return _fine(Scanned(page.keys, page.end))
-
-    async def _readable(self, entries: Collection[str], reader: str) -> Collection[str]:
-        """Those that this reader may read by the files as they are now."""
-        routes = [await self._service.addresses.entry(entry) for entry in entries]
-        return [route.entry for route in routes if route is not None and reader in route.readers]
 
     async def _authenticate(self, command: Authenticate) -> Response:
         self._account = None

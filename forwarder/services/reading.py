@@ -16,7 +16,7 @@ from forwarder.bridges import Item, Reader
 from forwarder.model import Mailbox, Notification, Peer, ServiceLocation, handle, parse_mailbox
 from forwarder.plugin import PeerError
 from forwarder.ports import Accounts, Addresses, Catalogue, Clock, Debt, Found, Inbox, Sources
-from forwarder.services.login import Login
+from forwarder.services.login import Login, readable
 from forwarder.storage.ledger import UNPIN
 from forwarder.storage.reading import StoredReading
 from forwarder.wire.der import MalformedPDU
@@ -101,7 +101,7 @@ class AccountReader:
         return [item for item in items if self._only is None or item.mailbox == self._only]
 
     async def _inbox(self) -> list[Item]:
-        entries = await self._readable(await self._of.catalogue.read_by(self._account))
+        entries = await self._entries()
         items: list[Item] = []
         after, more = None, bool(entries)
         while more and len(items) < MOST:
@@ -118,7 +118,8 @@ class AccountReader:
         return items
 
     async def _lists(self) -> list[Item]:
-        entries = await self._readable(await self._of.reading.entries(self._account))
+        with_lists = await self._of.reading.entries(self._account)
+        entries = await readable(self._of.addresses, with_lists, self._account)
         if not entries:
             return []
         items = []
@@ -129,10 +130,8 @@ class AccountReader:
             items.append(Item(listed.address.folded, notification, b"l"))
         return items
 
-    async def _readable(self, entries: Sequence[str]) -> Sequence[str]:
-        """Those that this account may read by the files as they are now."""
-        routes = [await self._of.addresses.entry(entry) for entry in entries]
-        return [route.entry for route in routes if route is not None and self._account in route.readers]
+    async def _entries(self) -> Sequence[str]:
+        return await readable(self._of.addresses, await self._of.catalogue.read_by(self._account), self._account)
 
     async def _still_his(self, items: Sequence[Item]) -> Sequence[Item]:
         """A session may outlive its reader's right: what is others' now is theirs to be done with."""
@@ -153,7 +152,7 @@ class AccountReader:
         return self._of.sources.body(item.notification, BODY_MOST)
 
     async def done(self, items: Sequence[Item], gone: Sequence[Item] = (), /) -> None:
-        entries = await self._readable(await self._of.catalogue.read_by(self._account))
+        entries = await self._entries()
         items = await self._still_his(items)
         cursors = [item.position[1:] for item in (*items, *gone) if item.position[:1] == b"i"]
         own = [item.notification.identifier for item in items if item.position[:1] == b"l"]

@@ -12,7 +12,7 @@ import structlog
 
 from forwarder.model import ClientLocation, Peer
 from forwarder.ports import Accounts, Addresses, Catalogue, Conversation, Inbox, Waiting
-from forwarder.services.login import Login
+from forwarder.services.login import Login, readable
 from forwarder.wire.der import MalformedPDU
 from forwarder.wire.notification import decode_notification
 from forwarder.wire.rnaqp import (
@@ -102,8 +102,7 @@ class Reading:
             self._account = None
             return None
         named = await self._service.catalogue.read_by(account.name)
-        routes = [await self._service.addresses.entry(entry) for entry in named]
-        return [route.entry for route in routes if route is not None and account.name in route.readers]
+        return await readable(self._service.addresses, named, account.name)
 
 
 def _items(limit: int | None) -> int:

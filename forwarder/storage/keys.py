@@ -168,6 +168,13 @@ def end(
     return count
 
 
+def unpin(c: apsw.Connection, held: Held, now: int, account: str | None) -> int:
+    """This key first, then those that are linked to it, whose end is its doing. How many of the others ended."""
+    linked = [key for key in bound(c, held.bond) if key.number != held.number] if held.bond else []
+    end(c, [held], Event.unpin, now, account, held.number)
+    return end(c, linked, Event.unpin, now, None, held.number)
+
+
 def close(c: apsw.Connection, number: int, now: int, closer: str | None = None, winner: int | None = None) -> None:
     """When a key ended, by which account, and whose un-pin it was."""
     c.execute("UPDATE message_key SET closed=?, closer=?, winner=? WHERE number=?", (now, closer, winner, number))

@@ -208,9 +208,7 @@ class StoredMessages:
                 return None
             if held.public:
                 return Closed()
-            linked = [k for k in keys.bound(c, held.bond) if k.number != held.number] if held.bond else []
-            keys.end(c, [held], Event.unpin, self.now, account, held.number)
-            return Closed(keys.end(c, linked, Event.unpin, self.now, None, held.number), bond=held.bond)
+            return Closed(keys.unpin(c, held, self.now, account), bond=held.bond)
 
         closed = await self.database.commit(job, point="unpinned")
         if closed and not closed.again:

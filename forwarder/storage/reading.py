@@ -19,14 +19,14 @@ from forwarder.storage.inbox import Inbox
 from forwarder.storage.keys import mailbox
 from forwarder.storage.ledger import Ledger
 from forwarder.storage.messages import StoredMessages
-from forwarder.store.machine import Event, Life
+from forwarder.store.machine import Life
 
 MOST = 10_000
 """Items of lists that one reader is shown at once."""
 
 
 class Listed(NamedTuple):
-    """An item of a private list. sender: as our notification would name it."""
+    """An item of a private list. letter: our notification of it, its key and recipient yet to be filled in."""
 
     entry: str
     address: Mailbox
@@ -76,9 +76,7 @@ class StoredReading:
             for key in own:
                 held = keys.find(c, key)
                 if held and self._messages.opens(held):
-                    linked = [k for k in keys.bound(c, held.bond) if k.number != held.number] if held.bond else []
-                    keys.end(c, [held], Event.unpin, self._messages.now, account, held.number)
-                    keys.end(c, linked, Event.unpin, self._messages.now, None, held.number)
+                    keys.unpin(c, held, self._messages.now, account)
             return self._inbox.clearing(c, entries, cursors), self._ledger.accept(c, owed)
 
         origins, numbers = await self._database.commit(job, point="reader.done")

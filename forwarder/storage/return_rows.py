@@ -69,7 +69,7 @@ def together(c: apsw.Connection, held: Held) -> Sequence[Held]:
     return keys.of_message(c, held.message) if held.copied else keys.family(c, held.root or held.number)
 
 
-def overdue(c: apsw.Connection, held: keys.Held, now: int) -> bool:
+def overdue(c: apsw.Connection, held: Held, now: int) -> bool:
     """Whether what came by other mail was taken by nobody in GIVE_UP: there its sender waits for a word."""
     if held.state.told is Told.notifying:
         return False
