@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,26 @@ from forwarder.storage.ledger import Ledger
 DEBT = Debt(0, "role", "e", Mailbox("sales", "pobox.example"), "s.example", bytes(16), b"octets", 1, b"all owed")
 
 
+@pytest.fixture
+async def database(tmp_path: Path, nursery: trio.Nursery) -> AsyncIterator[Database]:
+    made = Database(tmp_path / "state.db", room.SCHEMA)
+    await made.open()
+    await nursery.start(made.run)
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+async def ledger(database: Database) -> Ledger:
+    made = Ledger(database)
+    await made.open()
+    return made
+
+
+def full(*_: object) -> None:
+    raise apsw.FullError("no space left")
+
+
 async def accept(ledger: Ledger) -> Any:
     told = trio.Event()
     answers: list[Any] = []
@@ -32,17 +53,9 @@ async def accept(ledger: Ledger) -> Any:
 
 
 async def test_a_settlement_that_failed_is_kept_and_goes_with_the_next_acceptance(
-    tmp_path: Path, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+    database: Database, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    database = Database(tmp_path / "state.db", room.SCHEMA)
-    await database.open()
-    await nursery.start(database.run)
-    ledger = Ledger(database)
-    await ledger.open()
     (number,) = await accept(ledger)
-
-    def full(*_: object) -> None:
-        raise apsw.FullError("no space left")
 
     with monkeypatch.context() as disk:
         disk.setattr(ledger, "_write", full)
@@ -53,17 +66,11 @@ async def test_a_settlement_that_failed_is_kept_and_goes_with_the_next_acceptanc
     assert await database.read(lambda c: c.execute("SELECT still_open FROM debts").get) == 1
     await accept(ledger)
     assert await database.read(lambda c: c.execute("SELECT still_open FROM debts WHERE number = 1").get) == 0
-    await database.close()
 
 
 async def test_a_settlement_that_failed_is_written_once_the_disk_is_well_though_nothing_else_comes(
-    tmp_path: Path, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+    database: Database, ledger: Ledger, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    database = Database(tmp_path / "state.db", room.SCHEMA)
-    await database.open()
-    await nursery.start(database.run)
-    ledger = Ledger(database)
-    await ledger.open()
     nursery.start_soon(ledger.run)
     (number,) = await accept(ledger)
     tries: list[float] = []
@@ -84,7 +91,6 @@ async def test_a_settlement_that_failed_is_written_once_the_disk_is_well_though_
     await accept(ledger)
     assert await database.read(lambda c: c.execute("SELECT still_open FROM debts WHERE number = 1").get) == 0
     assert not ledger.setback.last
-    await database.close()
 
 
 async def test_many_settlements_of_one_tick_are_one_job(tmp_path: Path, nursery: trio.Nursery) -> None:
@@ -100,17 +106,9 @@ async def test_many_settlements_of_one_tick_are_one_job(tmp_path: Path, nursery:
 
 
 async def test_who_must_not_be_told_before_it_is_on_the_disk_waits_for_the_commit(
-    tmp_path: Path, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+    database: Database, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    database = Database(tmp_path / "state.db", room.SCHEMA)
-    await database.open()
-    await nursery.start(database.run)
-    ledger = Ledger(database)
-    await ledger.open()
     (number,) = await accept(ledger)
-
-    def full(*_: object) -> None:
-        raise apsw.FullError("no space left")
 
     with monkeypatch.context() as disk:
         disk.setattr(ledger, "_write", full)
@@ -119,7 +117,6 @@ async def test_who_must_not_be_told_before_it_is_on_the_disk_waits_for_the_commi
             await ledger.settled()
     await ledger.settled()
     assert await database.read(lambda c: c.execute("SELECT still_open FROM debts WHERE number = 1").get) == 0
-    await database.close()
 
 
 async def test_no_number_comes_again_though_a_backup_from_before_it_does(tmp_path: Path, nursery: trio.Nursery) -> None:
