@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 import apsw
 import trio
+import trio.testing
 
 from .clients import Clients
 from .clock import Control
@@ -38,6 +39,7 @@ A_REPEAT = 1.1 * A_DAY + 3600
 """Our own store's next repeat is surely due: it hears at the latest then what failed behind an agent before a kill."""
 KILLS_TO_AUDIT = 25
 FSCK_SECONDS = 0.6
+SETTLED_SECONDS = 0.01
 NEEDS = {"removed": 4000.0, "ledger.reopen": A_DAY + 3600, "reported": 2 * QUIET}
 """Seconds that the clock must turn for a point: a body was freed a while ago, a store's next repeat is due, the MTA
 has surely had its answer."""
@@ -94,7 +96,7 @@ class Campaign:
     async def kill_one(self) -> None:
         """One life with a violent end."""
         point, instant = self._choose()
-        self.truth.life = self.house.life + 1
+        await self._new_life()
         self.kills += 1
         if point == "fsck" and self.house.life:  # before the first life there is nothing to mend
             await self._mend(instant)
@@ -116,6 +118,11 @@ class Campaign:
                 await self.house.ended()
             nursery.cancel_scope.cancel()
         self._fell()
+
+    async def _new_life(self) -> None:
+        """What the dead one has sent lies in the peers' sockets: they take it first, as of its life."""
+        await trio.testing.wait_all_tasks_blocked(SETTLED_SECONDS)
+        self.truth.life = self.house.life + 1
 
     async def _mend(self, instant: str) -> None:
         """Damage that nobody was acknowledged, a repair that is killed in its midst, then one that is not."""
@@ -162,7 +169,7 @@ class Campaign:
         for sent in self.truth.sent.values():
             if sent.doubtful and sent.acked and not sent.verified:
                 sent.due, sent.doubtful = 0.0, False
-        self.truth.life = self.house.life + 1
+        await self._new_life()
         self._peers.calm(True)
         if not await self.house.start():
             raise RuntimeError(f"the daemon does not start: {self.house.log()[-3:]}")
