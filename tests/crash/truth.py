@@ -286,8 +286,10 @@ class Truth:
                 continue
             for holder in BEYOND.get(to, (to,)):
                 if holder == "sub@pobox.test":
-                    # its originator's key is known here before anybody is notified: who un-pins by it ends the matter
-                    if key not in self.seen["brian"] and not any(own.unpinned for own in self._holders[key]):
+                    # its originator's key is known here before anybody is notified: who un-pins or silences by it ends
+                    # the matter
+                    ended = any(own.unpinned or own.silenced for own in self._holders[key])
+                    if key not in self.seen["brian"] and not ended:
                         yield "brian has not seen it"
                 elif not self.copies[submission.number, holder]:
                     if holder != to and self.hold(key, to).alone:
