@@ -252,6 +252,11 @@ class Courier:
         await self._ledger.settled()
         return known
 
+    def owes(self, number: int, mailbox: Mailbox) -> bool:
+        """Whether this is a target of a debt under way, whatever became of it."""
+        owed = self._owed.get(number)
+        return owed is not None and mailbox.folded in {member.mailbox.folded for member in owed.members}
+
     def _carry_failed(self, number: int, mailbox: Mailbox | None, answer: Never) -> bool:
         owed = self._owed.get(number)
         if owed is None or owed.unpinning:

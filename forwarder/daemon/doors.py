@@ -89,9 +89,10 @@ def verify(accounts: Accounts) -> Verify:
 
 def carry_failed(courier: Courier, ledger: Ledger, sender: Sender) -> CarryFailed:
     async def carry_failed(number: int, mailbox: Mailbox | None, answer: Never) -> Failed:
+        named = mailbox is not None and courier.owes(number, mailbox)
         known = await courier.carry_failed(number, mailbox, answer)
         debt = await ledger.debt(number)
-        return Failed(known, None if debt is None else await sender(decode_notification(debt.octets)))
+        return Failed(known, None if debt is None else await sender(decode_notification(debt.octets)), named)
 
     return carry_failed
 

@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -142,10 +142,11 @@ class MemoryFailures:
 
 @dataclass
 class Carriage:
-    """A row of what was carried. to: whoever is not yet believed to have it; returns: as Load's."""
+    """A row of what was carried. to: whoever is not yet believed to have it; returns: as Load's; ended: who was."""
 
     to: list[Mailbox]
     returns: str | None = None
+    ended: list[Mailbox] = field(default_factory=list)
 
 
 class MemoryCarryFailed:
@@ -160,11 +161,14 @@ class MemoryCarryFailed:
         row = self.rows.get(number)
         if row is None:
             return Failed(False, None)
-        ended = [to for to in row.to if mailbox is None or to.folded == mailbox.folded]
+        may_be = [to for to in row.to if mailbox is None or to.folded == mailbox.folded]
+        ended = may_be if mailbox is not None or len(may_be) == 1 else []
         row.to = [to for to in row.to if to not in ended]
+        row.ended += ended
         if ended:
             self.told.append((number, mailbox, never))
-        return Failed(bool(ended), row.returns)
+        named = mailbox is not None and mailbox.folded in {to.folded for to in (*row.to, *row.ended)}
+        return Failed(bool(ended), row.returns, named)
 
 
 def make_item(number: int, store: str = "store.example", mailbox: str = "brian@pobox.example") -> Item:

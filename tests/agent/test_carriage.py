@@ -382,4 +382,6 @@ async def test_a_report_that_names_nobody_we_know_ends_a_target_only_if_there_is
     await settled()
     assert not await outside.courier.carry_failed(1, None, Never(text="5.1.1"))
     assert await outside.courier.carry_failed(1, BOB, Never(text="5.1.1"))
+    assert outside.courier.owes(1, BOB)  # by his name he is known still, or his report's repeat would mean eve
     assert await outside.courier.carry_failed(1, None, Never(text="5.1.1"))
+    assert not outside.courier.owes(1, BOB)  # nobody is left

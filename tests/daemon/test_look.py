@@ -181,6 +181,9 @@ class Rows:
         self.failed.append((number, mailbox, answer))
         return number == 2
 
+    def owes(self, number: int, mailbox: Mailbox) -> bool:
+        return number < 3
+
     async def debt(self, number: int) -> Debt | None:
         await trio.lowlevel.checkpoint()
         made = notification(BRIAN, key=number)
@@ -195,7 +198,7 @@ async def sender(made: Notification) -> str | None:
 
 @pytest.mark.parametrize(
     ("number", "failed"),
-    [(1, Failed(False, None)), (2, Failed(True, "alice@out.example")), (3, Failed(False, None))],
+    [(1, Failed(False, None, True)), (2, Failed(True, "alice@out.example", True)), (3, Failed(False, None))],
 )
 async def test_a_report_learns_whether_it_ended_something_and_whom_to_tell(number: int, failed: Failed) -> None:
     rows, no = Rows(), Never(48, "550 5.1.1")

@@ -98,6 +98,15 @@ async def test_the_original_recipient_is_ours_whatever_a_forwarder_made_of_it(no
     assert [mailbox for _, mailbox, _ in node.carry_failed.told] == [BOB]
 
 
+async def test_the_same_failure_again_ends_nobody_else(node: Node) -> None:
+    """Postfix repeats a report whose answer it has lost; bob was ended, and eve is the only one who is left."""
+    for _ in range(2):
+        octets = report(failed("bob@isp.example"))
+        assert await handed_over(node, "", node.paths.row_path(7), octets=octets) == ["250 2.1.5 taken"]
+    assert [mailbox for _, mailbox, _ in node.carry_failed.told] == [BOB]
+    assert node.carry_failed.rows[7].to == [EVE]
+
+
 async def test_each_failure_of_a_report_counts(node: Node) -> None:
     octets = report(failed("bob@isp.example"), failed("EVE@isp.example"))
     await handed_over(node, "", node.paths.row_path(7), octets=octets)

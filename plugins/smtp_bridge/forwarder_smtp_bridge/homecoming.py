@@ -57,12 +57,15 @@ class Homecoming:
         return _first_mailbox(end.returns for end in ends if not end.known and end.returns)
 
     async def _ended(self, row: int, reported: Reported) -> Failed:
-        """The target that a report names; under the name a later forwarder gave it, whichever there is."""
+        """The target that a report names; under the name a later forwarder gave it, whichever there is.
+
+        Who has ended already is still the one it names: the same report comes again where our answer was lost.
+        """
         why = Never(REFUSED, f"{reported.status} {reported.diagnostic}".strip())
         failed = Failed(False, None)
         for mailbox in (*reported.mailboxes(), None):
             failed = await self._ports.carry_failed(row, mailbox, why)
-            if failed.known:
+            if failed.known or failed.named:
                 break
         return failed
 
