@@ -251,8 +251,8 @@ Carry = Callable[[Load], Awaitable[Mapping[Mailbox, Carried]]]
 class Failed(NamedTuple):
     """What became of a report. known: it ended a target that had been carried and was not yet believed to have arrived.
 
-    returns: the envelope sender that the message came with, if it came by other mail. named: the row has the target that
-    was asked for, whatever became of it before: no other can be meant.
+    returns: the envelope sender that the message came with, if it came by other mail. named: the row has the target
+    that was asked for, whatever became of it before: no other can be meant.
     """
 
     known: bool
