@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import io
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import trio
 
+from forwarder_smtp_bridge.octets import Letter, Stuffing
 from forwarder_smtp_bridge.smarthost import Smarthost
 
 OFFERS = b"250-smart.example\r\n250-SIZE 31457280\r\n250-8BITMIME\r\n250 SMTPUTF8"
+PIPELINING = OFFERS.replace(b"250-SIZE", b"250-PIPELINING\r\n250-SIZE")
 DROP, HANG = b"(drop)", b"(hang)"
 
 
@@ -20,6 +21,7 @@ DROP, HANG = b"(drop)", b"(hang)"
 class Script:
     """Answers by stage, the next for each time the stage is reached; then what a willing smarthost says."""
 
+    offers: bytes = OFFERS
     answers: dict[str, list[bytes]] = field(default_factory=lambda: defaultdict(list))
     heard: list[str] = field(default_factory=list)
     messages: list[bytes] = field(default_factory=list)
@@ -57,6 +59,7 @@ class _Serving:
     stream: trio.SocketStream
     unread: bytes = b""
     in_mail: bool = False
+    recipients: int = 0
 
     async def run(self) -> None:
         if not await self._answer("connect", b"220 smart.example ESMTP"):
@@ -65,24 +68,29 @@ class _Serving:
             command = line.decode()
             self.script.heard.append(command)
             verb = command[:4].upper()
-            if verb == "MAIL" and self.in_mail:
-                await self.stream.send_all(b"503 5.5.1 nested MAIL\r\n")
+            if (verb == "MAIL" and self.in_mail) or (verb == "RCPT" and not self.in_mail):
+                await self.stream.send_all(b"503 5.5.1 out of order\r\n")
                 continue
-            usual = {"EHLO": OFFERS, "DATA": b"354 go on", "QUIT": b"221 bye"}.get(verb, b"250 2.0.0 ok")
             stage = command if command in self.script.answers else verb
-            said = await self._answer(stage, usual)
+            said = await self._answer(stage, self._usual(verb))
             if not said or verb == "QUIT":
                 return
             self.in_mail = verb not in ("EHLO", "RSET") and (self.in_mail or said.startswith(b"250"))
+            self.recipients = self.recipients + said.startswith(b"25") if verb == "RCPT" else self.recipients
+            self.recipients = self.recipients if self.in_mail else 0
             if verb == "DATA" and said.startswith(b"354") and not await self._take():
                 return
+
+    def _usual(self, verb: str) -> bytes:
+        go_on = b"354 go on" if self.recipients else b"554 5.5.1 no valid recipients"
+        return {"EHLO": self.script.offers, "DATA": go_on, "QUIT": b"221 bye"}.get(verb, b"250 2.0.0 ok")
 
     async def _take(self) -> bool:
         self.unread = b"\r\n" + self.unread
         message = await self._until(b"\r\n.\r\n")
         if message is None:
             return False
-        self.in_mail = False
+        self.in_mail, self.recipients = False, 0
         self.script.messages.append((message + b"\r\n")[2:].replace(b"\r\n.", b"\r\n"))
         self.script.waiting.unpark_all()
         return bool(await self._answer("dot", b"250 2.0.0 queued"))
@@ -130,9 +138,16 @@ async def smarthost_of(script: Script, told: Told | None = None) -> AsyncIterato
         )
         with trio.fail_after(30):
             yield smarthost
-        smarthost.close()
+        await smarthost.close()
         nursery.cancel_scope.cancel()
 
 
-def spool(octets: bytes) -> Callable[[], io.BytesIO]:
-    return lambda: io.BytesIO(octets)
+def letter(octets: bytes, *, front: bytes = b"", return_path: bool = True) -> Letter:
+    """As a draft gives it, whatever its length."""
+    stuffing = Stuffing(front, return_path=return_path)
+    whole = stuffing.feed(octets) + stuffing.finish()
+
+    async def pieces() -> AsyncGenerator[bytes, None]:
+        yield whole
+
+    return Letter(stuffing.size, stuffing.eight_bit, stuffing.changed, pieces)

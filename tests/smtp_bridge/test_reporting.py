@@ -18,6 +18,7 @@ import trio.testing
 from forwarder.bridges import Failure
 from forwarder.model import Mailbox, parse_mailbox
 from forwarder.testing import NOON, MemoryFailures, MemoryLog, TurnedClock, make_service_ports
+from forwarder_smtp_bridge import smtp_session
 from forwarder_smtp_bridge.fates import Deferred, Fate, Sent
 from forwarder_smtp_bridge.reporting import ALL_AT_ONCE, Reporting
 from forwarder_smtp_bridge.reports import Report, read_report
@@ -240,7 +241,8 @@ async def test_after_five_days_it_is_given_up(desk: Open) -> None:
     assert at.logged().count("failure reported") == 1
 
 
-async def test_a_drain_ends_it_at_once_and_what_is_due_stays_due(desk: Open) -> None:
+async def test_a_drain_ends_it_at_once_and_what_is_due_stays_due(desk: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(smtp_session, "LAST_WORD", 0.05)
     script = Script()
     script.then("dot", HANG)
     async with desk(failure(5), script=script) as at:

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import io
 import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forwarder_smtp_bridge.octets import PIECE, data, pieces, survey
+from forwarder_smtp_bridge.octets import PIECE, Stuffing
 
 octets_ = st.lists(st.sampled_from([b"\r", b"\n", b".", b"\r\n", b"\r\n.", b"a", b"\xff", b"\0"]), max_size=40).map(
     b"".join
 )
 
 
-def sent(*message: bytes) -> bytes:
-    return b"".join(data(message))
+def sent(*message: bytes, stuffing: Stuffing | None = None) -> bytes:
+    stuffing = stuffing or Stuffing()
+    return b"".join(map(stuffing.feed, message)) + stuffing.finish() + b".\r\n"
 
 
 def received(wire: bytes) -> bytes:
@@ -36,12 +36,12 @@ def test_lines_of_crlf_pass_unchanged_however_they_are_cut(octets: bytes, cuts: 
 @given(octets_, st.data())
 def test_whatever_it_holds_it_neither_ends_early_nor_has_a_bare_cr_or_lf(octets: bytes, cuts: st.DataObject) -> None:
     parts = _cut(octets, cuts)
-    wire = sent(*parts)
+    seen = Stuffing()
+    wire = sent(*parts, stuffing=seen)
     whole = received(wire)
     assert not re.search(rb"\r(?!\n)|(?<!\r)\n", wire)
     expected = re.sub(rb"(?<!\r)\n", b"\r\n", re.sub(rb"\r(?!\n)", b" ", octets))
     assert whole == expected + (b"" if expected.endswith(b"\n") or not expected else b"\r\n")
-    seen = survey(parts)
     assert (seen.size, seen.eight_bit) == (len(whole), b"\xff" in octets)
     assert seen.changed == len(re.findall(rb"\r(?!\n)|(?<!\r)\n", octets))
 
@@ -60,18 +60,29 @@ def test_nothing_is_smuggled(end: bytes) -> None:
         assert b"MAIL FROM" in received(sent(smuggled[:at], smuggled[at:]))
 
 
-def test_the_dot_is_in_the_last_piece() -> None:
-    wire = list(data([b"a\r\n" * 1000, b"b\r\n", b""]))
-    assert wire[-1] == b"b\r\n.\r\n" and len(wire) == 2
-    assert list(data([b""])) == [b".\r\n"]
-
-
-def test_a_return_path_from_outside_goes_and_nothing_else() -> None:
+@given(octets_, st.data())
+def test_a_return_path_from_outside_goes_and_nothing_else(octets: bytes, cuts: st.DataObject) -> None:
     rest = b"Delivered-To: x@y.example\r\nReturn-Path: <b@c>\r\n\r\nReturn-Path: <d@e>\r\n"
     message = b"Return-Path:\r\n <a@b.example>\r\n" + rest
-    assert b"".join(pieces(io.BytesIO(message), return_path=False)) == rest
-    assert b"".join(pieces(io.BytesIO(message), front=b"Received: here\r\n")) == b"Received: here\r\n" + message
-    assert b"".join(pieces(io.BytesIO(rest), return_path=False)) == rest
-    endless = b"Return-Path: x\r\n" + b" y\r\n" * PIECE  # its end is not in the first piece
-    assert len(b"Return-Path: x\r\n") % 4 == PIECE % 4
-    assert b"".join(pieces(io.BytesIO(endless), return_path=False)) == endless
+    assert _without(*_cut(message, cuts)) == rest
+    assert _without(*_cut(b"RETURN-path : x\n\t y\r\n" + rest, cuts)) == rest
+    assert _without(*_cut(rest, cuts)) == rest
+    here = Stuffing(b"Received: here\r\n")
+    assert received(sent(*_cut(message, cuts), stuffing=here)) == b"Received: here\r\n" + message
+    assert here.size == len(b"Received: here\r\n" + message)
+    assert _without(*_cut(octets, cuts)) == received(sent(octets))
+
+
+@pytest.mark.parametrize("whole", [b"", b"Ret", b"return-path", b"Return-Path: <a@b>\r\n", b"Return-Path: a\r\n b"])
+def test_a_return_path_that_nothing_follows_stays(whole: bytes) -> None:
+    assert _without(*[whole[at : at + 1] for at in range(len(whole))]) == received(sent(whole))
+
+
+def test_a_return_path_without_end_stays() -> None:
+    endless = b"Return-Path: x\r\n" + b" y\r\n" * PIECE
+    assert _without(*[endless[at : at + 1000] for at in range(0, len(endless), 1000)]) == endless
+    assert _without(b"Return-Path: " + b"x" * PIECE, b"x\r\n") == b"Return-Path: " + b"x" * (PIECE + 1) + b"\r\n"
+
+
+def _without(*parts: bytes) -> bytes:
+    return received(sent(*parts, stuffing=Stuffing(return_path=False)))

@@ -22,11 +22,12 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from forwarder.model import Mailbox
+from forwarder_smtp_bridge.draft import Draft
 from forwarder_smtp_bridge.fates import Sent
 from forwarder_smtp_bridge.octets import PIECE
 from forwarder_smtp_bridge.smarthost import Smarthost
 
-from .scripted_smarthost import Script, Told, smarthost_of, spool
+from .scripted_smarthost import Script, Told, letter, smarthost_of
 
 BOB = Mailbox("bob", "isp.example")
 SINK = shutil.which("smtp-sink", path="/usr/sbin")
@@ -57,7 +58,7 @@ async def smtp_sink(*arguments: str) -> AsyncIterator[Smarthost]:
             await _listening(port)
             smarthost = Smarthost("127.0.0.1", port, name="node.example", log=Told())
             yield smarthost
-            smarthost.close()
+            await smarthost.close()
     finally:
         process.terminate()
         process.wait(10)
@@ -97,7 +98,7 @@ async def test_smtp_sink_reads_every_octet_as_it_was(dump: Path) -> None:
     async with smtp_sink("-d", f"{dump}/m.") as smarthost:
         for octets in HARD:
             front = b"X-Begin: here\r\n"
-            fates = await smarthost.carry("ann@x.example", [BOB], spool(octets), native=True, front=front)
+            fates = await smarthost.carry("ann@x.example", [BOB], letter(octets, front=front))
             assert isinstance(fates[BOB], Sent)
     got = {dumped.split(b"X-Begin: here\n", 1)[1] for dumped in _dumped(dump)}
     assert got == {octets.replace(b"\r\n", b"\n") + b"\n" for octets in HARD}
@@ -107,29 +108,32 @@ async def test_many_go_over_four_sessions_and_none_twice(dump: Path) -> None:
     async with smtp_sink("-d", f"{dump}/m.", "-m", "4") as smarthost, trio.open_nursery() as nursery:
         for number in range(200):
             octets = b"X-Number: %d.\r\n\r\nx\r\n" % number
-            nursery.start_soon(functools.partial(smarthost.carry, "ann@x.example", [BOB], spool(octets), native=True))
+            nursery.start_soon(functools.partial(smarthost.carry, "ann@x.example", [BOB], letter(octets)))
     numbers = sorted(int(dumped.split(b"X-Number: ")[1].split(b".")[0]) for dumped in _dumped(dump))
     assert numbers == list(range(200))
 
 
 async def test_a_sink_that_loses_its_last_answer_is_not_asked_again() -> None:
     async with smtp_sink("-M", "1") as smarthost:
-        fates = await smarthost.carry("ann@x.example", [BOB], spool(HARD[3]), native=True)
+        fates = await smarthost.carry("ann@x.example", [BOB], letter(HARD[3]))
     assert not isinstance(fates[BOB], Sent)
 
 
 async def test_25_mib_cost_pieces_of_memory(tmp_path: Path) -> None:
-    big = tmp_path / "big"
-    line = b"0123456789abcdef" * 4 + b"\r\n"
-    big.write_bytes(b"Subject: x\r\n\r\n" + line * (25 * 2**20 // len(line)))
+    some = (b"0123456789abcdef" * 4 + b"\r\n") * 1000
+    big = Draft(tmp_path)
     async with smtp_sink() as smarthost:
-        await smarthost.carry("ann@x.example", [BOB], spool(HARD[3]), native=True)
+        await smarthost.carry("ann@x.example", [BOB], letter(HARD[3]))
         tracemalloc.start()
         try:
-            fates = await smarthost.carry("ann@x.example", [BOB], lambda: big.open("rb"), native=True)
+            await big.write(b"Subject: x\r\n\r\n")
+            for _ in range(25 * 2**20 // len(some)):
+                await big.write(some)
+            fates = await smarthost.carry("ann@x.example", [BOB], big.finish())
             peak = tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
+            await big.close()
     assert isinstance(fates[BOB], Sent)
     assert peak < 16 * PIECE, f"{peak} octets"
 
@@ -159,8 +163,8 @@ async def test_aiosmtpd_reads_every_octet_as_it_was(aiosmtpd: Controller) -> Non
     smarthost = Smarthost("127.0.0.1", aiosmtpd.port, name="node.example", log=Told())
     with trio.fail_after(30):
         for octets in short:
-            assert isinstance((await smarthost.carry("", [BOB], spool(octets), native=True))[BOB], Sent)
-    smarthost.close()
+            assert isinstance((await smarthost.carry("", [BOB], letter(octets)))[BOB], Sent)
+    await smarthost.close()
     assert aiosmtpd.handler.messages == short
 
 
@@ -183,6 +187,6 @@ async def test_dkim_is_valid_still(body: bytes) -> None:
     async with smarthost_of(script) as smarthost:
         arrived = b"Return-Path: <ann@x.example>\r\n" + message
         front = b"Delivered-To: bob@pobox.example\r\n"
-        await smarthost.carry("ann@x.example", [BOB], spool(arrived), native=False, front=front)
+        await smarthost.carry("ann@x.example", [BOB], letter(arrived, front=front, return_path=False))
     assert script.messages == [front + message]
     assert dkim.verify(script.messages[0], dnsfunc=lambda *_, **__: record)

@@ -20,7 +20,7 @@ from forwarder_smtp_bridge.returns import Forged, Outgoing, ReturnPaths, Row
 from forwarder_smtp_bridge.smarthost import Smarthost
 
 from .private_postfix import postfix
-from .scripted_smarthost import Script, Told, spool
+from .scripted_smarthost import Script, Told, letter
 from .test_smarthost_peers import free_port
 
 BOB, GONE = Mailbox("bob", "isp.example"), Mailbox("gone", "isp.example")
@@ -38,7 +38,7 @@ async def world(folder: Path, *lines: str) -> AsyncIterator[tuple[Smarthost, Scr
         with postfix(folder, port, [*LINES, *lines, relay]), trio.fail_after(60):
             smarthost = Smarthost("127.0.0.1", port, name="node.example", log=Told())
             yield smarthost, far
-            smarthost.close()
+            await smarthost.close()
         nursery.cancel_scope.cancel()
 
 
@@ -60,7 +60,7 @@ async def test_octets_pass_and_dkim_is_valid_at_the_far_side(open_folder: Path) 
     )
     async with world(open_folder) as (smarthost, far):
         front = b"Delivered-To: ann@pobox.example\r\n"
-        fates = await smarthost.carry("ann@x.example", [BOB], spool(message), native=True, front=front)
+        fates = await smarthost.carry("ann@x.example", [BOB], letter(message, front=front))
         assert isinstance(fates[BOB], Sent) and "queued as" in fates[BOB].text
         (arrived,) = await far.received(1)
     assert arrived.endswith(front + message)
@@ -74,9 +74,10 @@ async def test_lf_dot_crlf_of_a_native_originator_injects_nothing_though_postfix
         b"From: ann@x.example\r\n\r\none\n.\r\nMAIL FROM:<e@x.example>\r\nRCPT TO:<v@y.example>\r\nDATA\r\nevil\r\n"
     )
     async with world(open_folder) as (smarthost, far):
-        fates = await smarthost.carry("ann@x.example", [BOB], spool(smuggled), native=True)
-        assert fates[BOB] == Sent(fates[BOB].text, changed=1)
-        await smarthost.carry("last@x.example", [BOB], spool(b"From: x@y.example\r\n\r\nlast\r\n"), native=True)
+        sent = letter(smuggled)
+        fates = await smarthost.carry("ann@x.example", [BOB], sent)
+        assert isinstance(fates[BOB], Sent) and sent.changed == 1
+        await smarthost.carry("last@x.example", [BOB], letter(b"From: x@y.example\r\n\r\nlast\r\n"))
         arrived = await far.received(2)
     assert len(arrived) == 2 and not any("v@y.example" in line for line in far.heard)
     assert any(b"\r\n\r\none\r\n.\r\nMAIL FROM:<e@x.example>\r\n" in message for message in arrived)
@@ -87,7 +88,7 @@ async def test_a_report_finds_its_row(open_folder: Path) -> None:
     sender = paths.envelope_sender(Outgoing("native", 4711))
     async with world(open_folder) as (smarthost, far):
         far.then(f"RCPT TO:<{GONE}>", *[b"550 5.1.1 no such user here"] * 3)
-        fates = await smarthost.carry(sender, [GONE, BOB], spool(b"From: ann@x.example\r\n\r\nx\r\n"), native=True)
+        fates = await smarthost.carry(sender, [GONE, BOB], letter(b"From: ann@x.example\r\n\r\nx\r\n"))
         assert [type(fate) for fate in fates.values()] == [Sent, Sent]
         reports = [message for message in await far.received(2) if b"multipart/report" in message]
     to = next(line for line in far.heard if line.lower().startswith("rcpt to:<b="))
@@ -108,7 +109,7 @@ async def test_srs_and_b_paths_pass_postfix_unharmed(open_folder: Path) -> None:
     ]
     async with world(open_folder) as (smarthost, far):
         for sender in senders:
-            await smarthost.carry(sender, [BOB], spool(b"From: ann@x.example\r\n\r\nx\r\n"), native=True)
+            await smarthost.carry(sender, [BOB], letter(b"From: ann@x.example\r\n\r\nx\r\n"))
         await far.received(len(senders))
     seen = {line.split(">")[0].removeprefix("MAIL FROM:<") for line in far.heard if line.startswith("MAIL")}
     assert seen == set(senders)
@@ -117,11 +118,9 @@ async def test_srs_and_b_paths_pass_postfix_unharmed(open_folder: Path) -> None:
 
 async def test_what_postfix_refuses_itself(open_folder: Path) -> None:
     async with world(open_folder, "message_size_limit = 1000", "smtputf8_enable = no") as (smarthost, _):
-        fates = await smarthost.carry(
-            "a@x.example", [BOB], spool(b"From: a@x.example\r\n\r\n" + b"x\r\n" * 500), native=True
-        )
+        fates = await smarthost.carry("a@x.example", [BOB], letter(b"From: a@x.example\r\n\r\n" + b"x\r\n" * 500))
         too_big = fates[BOB]
         assert isinstance(too_big, Refused) and (too_big.code, too_big.status) == (552, "5.3.4")
         eric = Mailbox("éric", "isp.example")
-        fates = await smarthost.carry("a@x.example", [eric, BOB], spool(b"From: a@x.example\r\n\r\nx\r\n"), native=True)
+        fates = await smarthost.carry("a@x.example", [eric, BOB], letter(b"From: a@x.example\r\n\r\nx\r\n"))
         assert isinstance(fates[BOB], Sent) and isinstance(fates[eric], Refused)

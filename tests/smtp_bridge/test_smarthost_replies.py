@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
-import threading
-from pathlib import Path
+from collections.abc import AsyncGenerator
 
 import pytest
 import trio
@@ -12,9 +10,10 @@ import trio
 from forwarder.model import Mailbox
 from forwarder_smtp_bridge import smtp_session
 from forwarder_smtp_bridge.fates import Deferred, Fate, Refused, Sent
+from forwarder_smtp_bridge.octets import Letter
 from forwarder_smtp_bridge.smarthost import Smarthost
 
-from .scripted_smarthost import DROP, HANG, Script, Told, smarthost_of, spool
+from .scripted_smarthost import DROP, HANG, Script, Told, letter, smarthost_of
 
 BOB, FREDA = Mailbox("bob", "isp.example"), Mailbox("freda", "isp.example")
 MESSAGE = b"Subject: x\r\n\r\n.\r\nbody\r\n"
@@ -22,7 +21,7 @@ LATER, NEVER = Deferred, Refused
 
 
 async def carried(smarthost: Smarthost, *to: Mailbox, message: bytes = MESSAGE) -> list[Fate]:
-    fates = await smarthost.carry("ann@pobox.example", to, spool(message), native=False)
+    fates = await smarthost.carry("ann@pobox.example", to, letter(message, return_path=False))
     assert set(fates) == set(to)
     return [fates[mailbox] for mailbox in to]
 
@@ -219,7 +218,7 @@ async def test_the_smarthost_is_left_in_good_order() -> None:
     script = Script()
     async with smarthost_of(script) as smarthost:
         await carried(smarthost, BOB)
-        smarthost.close()
+        await smarthost.close()
         with trio.fail_after(5):
             await script.reached["QUIT"].wait()
 
@@ -231,12 +230,12 @@ async def test_what_mail_and_rcpt_say() -> None:
     script = Script()
     quoted = Mailbox("a,b <c>", "isp.example")
     async with smarthost_of(script) as smarthost:
-        await smarthost.carry("", [quoted], spool(MESSAGE), native=True)
-        await smarthost.carry('"a b"@pobox.example', [BOB], spool(b"\xe9\r\n"), native=True)
-        await smarthost.carry("ann@pobox.example", [BOB], spool(MESSAGE), native=True, utf8=True)
-        await smarthost.carry("ann@pobox.example", [Mailbox("é", "isp.example"), BOB], spool(MESSAGE), native=True)
-        await smarthost.carry("é@pobox.example", [BOB], spool(MESSAGE), native=True)
-        await smarthost.carry("", [BOB], spool(b"\r\n"), native=True, front="X: é\r\n".encode())
+        await smarthost.carry("", [quoted], letter(MESSAGE))
+        await smarthost.carry('"a b"@pobox.example', [BOB], letter(b"\xe9\r\n"))
+        await smarthost.carry("ann@pobox.example", [BOB], letter(MESSAGE), utf8=True)
+        await smarthost.carry("ann@pobox.example", [Mailbox("é", "isp.example"), BOB], letter(MESSAGE))
+        await smarthost.carry("é@pobox.example", [BOB], letter(MESSAGE))
+        await smarthost.carry("", [BOB], letter(b"\r\n", front="X: é\r\n".encode()), utf8=True)
     size = f"SIZE={len(MESSAGE)}"
     assert [line for line in script.heard if line[:4] in ("EHLO", "MAIL", "RCPT")] == [
         "EHLO node.example",
@@ -261,11 +260,11 @@ async def test_a_smarthost_that_offers_nothing() -> None:
     script, told = Script(), Told()
     script.then("EHLO", b"250 smart.example")
     async with smarthost_of(script, told) as smarthost:
-        fates = await smarthost.carry("ann@x.example", [BOB, Mailbox("é", "x.example")], spool(MESSAGE), native=True)
+        fates = await smarthost.carry("ann@x.example", [BOB, Mailbox("é", "x.example")], letter(MESSAGE))
         assert [type(fate) for fate in fates.values()] == [Sent, Refused]
         assert fates[Mailbox("é", "x.example")] == Refused(553, "5.6.7", "the smarthost offers no SMTPUTF8")
         assert not told.events
-        fates = await smarthost.carry("ann@x.example", [BOB], spool(b"\xe9\r\n"), native=True)
+        fates = await smarthost.carry("ann@x.example", [BOB], letter(b"\xe9\r\n"))
         assert fates == {BOB: Deferred(0, "5.6.3", "the smarthost offers no 8BITMIME")}
         assert told.events
     assert script.heard[1] == "MAIL FROM:<ann@x.example>" and len(script.messages) == 1
@@ -276,7 +275,7 @@ async def test_at_most_fifty_at_once_and_each_gets_its_own_fate() -> None:
     many = [Mailbox(f"u{number}", "isp.example") for number in range(120)]
     script.then("dot", b"250 one", X4, X5)
     async with smarthost_of(script) as smarthost:
-        fates = await smarthost.carry("ann@x.example", [*many, *many], spool(MESSAGE), native=True)
+        fates = await smarthost.carry("ann@x.example", [*many, *many], letter(MESSAGE))
     assert [type(fates[mailbox]) for mailbox in many] == [Sent] * 50 + [LATER] * 50 + [NEVER] * 20
     assert len(script.messages) == 3 and sum(line.startswith("RCPT") for line in script.heard) == 120
 
@@ -285,11 +284,11 @@ async def test_no_address_can_speak_as_a_command() -> None:
     script = Script()
     evil = Mailbox("x>\r\nDATA", "isp.example")
     async with smarthost_of(script) as smarthost:
-        fates = await smarthost.carry("ann@x.example", [evil, BOB], spool(MESSAGE), native=True)
+        fates = await smarthost.carry("ann@x.example", [evil, BOB], letter(MESSAGE))
         assert fates[evil] == Refused(553, "5.1.3", "no address of SMTP") and isinstance(fates[BOB], Sent)
         for sender in ("a\r\nDATA@x", "a b@x", "a>@x", "ann", '"a"b@x', "a@x y"):
             with pytest.raises(ValueError, match="envelope sender"):
-                await smarthost.carry(sender, [BOB], spool(MESSAGE), native=True)
+                await smarthost.carry(sender, [BOB], letter(MESSAGE))
 
 
 async def test_lf_dot_crlf_from_inside_injects_nothing_and_is_counted() -> None:
@@ -297,7 +296,7 @@ async def test_lf_dot_crlf_from_inside_injects_nothing_and_is_counted() -> None:
     smuggled = b"Subject: x\r\n\r\none\n.\r\nMAIL FROM:<evil@x.example>\r\nRCPT TO:<b@x.example>\r\nDATA\r\n\r.\r\n"
     async with smarthost_of(script) as smarthost:
         (fate,) = await carried(smarthost, BOB, message=smuggled)
-    assert fate == Sent("queued", changed=2)
+    assert fate == Sent("queued") and letter(smuggled).changed == 2
     assert len(script.messages) == 1 and b"one\r\n.\r\nMAIL FROM:<evil" in script.messages[0]
     assert sum(line.startswith("MAIL") for line in script.heard) == 1
 
@@ -306,43 +305,36 @@ async def test_lines_in_front_and_the_return_path_behind() -> None:
     script = Script()
     message = b"Return-Path: <ann@x.example>\r\n" + MESSAGE
     async with smarthost_of(script) as smarthost:
-        await smarthost.carry("", [BOB], spool(message), native=False, front=b"Delivered-To: a@x.example\r\n")
-        await smarthost.carry("", [BOB], spool(message), native=True)
+        front = b"Delivered-To: a@x.example\r\n"
+        await smarthost.carry("", [BOB], letter(message, front=front, return_path=False))
+        await smarthost.carry("", [BOB], letter(message))
     assert script.messages == [b"Delivered-To: a@x.example\r\n" + MESSAGE, message]
 
 
 # -- faults of ours, and ends
 
 
-async def test_a_spool_that_cannot_be_read_ends_the_session_without_a_dot(tmp_path: Path) -> None:
-    class Rotten(io.BytesIO):
-        def read(self, size: int | None = -1, /) -> bytes:
-            if self.tell() and opened[0] > 1:
-                raise OSError("the disk is gone")
-            return super().read(size)
-
-    opened = [0]
-
-    def open_() -> io.BytesIO:
-        opened[0] += 1
-        return Rotten(b"a\r\n" * 100_000)
+@pytest.mark.parametrize("before", [0, 1, 2])
+async def test_a_copy_that_cannot_be_read_ends_the_session_without_a_dot(before: int) -> None:
+    async def rotten() -> AsyncGenerator[bytes, None]:
+        for _ in range(before):
+            yield b"a\r\n" * 20_000
+        raise OSError("the disk is gone")
 
     script = Script()
-    script.then("EHLO", b"250 smart.example")
     async with smarthost_of(script) as smarthost:
-        assert await smarthost.carry("", [BOB], open_, native=True) == {BOB: Deferred(0, "", "our copy cannot be read")}
-        missing = tmp_path / "missing"
-        fates = await smarthost.carry("", [BOB], lambda: missing.open("rb"), native=True)
-        assert fates == {BOB: Deferred(0, "", "our copy cannot be read")}
+        for _ in range(2):
+            fates = await smarthost.carry("", [BOB], Letter(300_000, eight_bit=False, changed=0, pieces=rotten))
+            assert fates == {BOB: Deferred(0, "", "our copy cannot be read")}
         assert [type(fate) for fate in await carried(smarthost, BOB)] == [Sent]
     assert script.messages == [MESSAGE]
 
 
 @pytest.mark.parametrize("stage", ["connect", "EHLO", "MAIL", "RCPT", "DATA", "dot"])
-async def test_who_is_cancelled_leaves_no_thread_and_no_session_behind(stage: str) -> None:
+async def test_who_is_cancelled_leaves_no_session_behind(stage: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(smtp_session, "LAST_WORD", 0.05)
     script = Script()
     script.then(stage, HANG)
-    threads = threading.active_count()
     async with smarthost_of(script) as smarthost:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(carried, smarthost, BOB)
@@ -352,13 +344,13 @@ async def test_who_is_cancelled_leaves_no_thread_and_no_session_behind(stage: st
             while script.open_sessions:
                 await trio.lowlevel.checkpoint()
         assert [type(fate) for fate in await carried(smarthost, BOB)] == [Sent]
-    assert threading.active_count() <= threads + 4  # idle threads of trio's cache, none that waits for the peer
 
 
 @pytest.mark.parametrize(("answer", "event", "expected"), [(b"250 ok", "said to dot", Sent), (HANG, "dot", LATER)])
 async def test_what_was_said_to_the_dot_is_told_though_its_carrier_was_cancelled(
-    answer: bytes, event: str, expected: type
+    answer: bytes, event: str, expected: type, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(smtp_session, "LAST_WORD", 0.05)
     script = Script()
     async with smarthost_of(script) as smarthost:
         for _ in range(20):

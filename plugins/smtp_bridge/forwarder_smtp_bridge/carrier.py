@@ -43,33 +43,29 @@ class Carrier:
         size = load.notification.size
         if size is not None and size > self._most:
             return dict.fromkeys(load.to, Never(REFUSED, f"it is too big: {size} octets, {self._most} go"))
-        draft = Draft(self._ports.scratch)
+        native = load.returns is None
+        front = self._front(load) if native else b""
+        draft = Draft(self._ports.scratch, front=front, return_path=native)
         try:
             async with load.body(self._most) as slices:
                 async for octets in slices:
                     await draft.write(octets)
-            return await self._send(load, draft)
+            return await self._send(load, draft, native=native, utf8=not front.isascii())
         except Gone:  # there is nothing to be carried any more, and nobody to be told
             return dict.fromkeys(load.to, Never(EXPIRED, "it is not there any more: withdrawn, or dealt with"))
         finally:
             await draft.close()
 
-    async def _send(self, load: Load, draft: Draft) -> Mapping[Mailbox, Carried]:
+    async def _send(self, load: Load, draft: Draft, *, native: bool, utf8: bool) -> Mapping[Mailbox, Carried]:
         way = way_of(draft.head)
-        native = load.returns is None
         loops = [mailbox for mailbox in load.to if not native and way.was_at(mailbox)]
         to = [mailbox for mailbox in load.to if mailbox not in loops]
         answers: dict[Mailbox, Carried] = dict.fromkeys(loops, Never(LOOP, "it was delivered there before"))
         if to:
-            fates = await self._smarthost.carry(
-                self._paths.envelope_sender(_outgoing(load, self._account)),
-                to,
-                draft.open,
-                native=native,
-                utf8=_utf8(way, native=native),
-                front=self._front(load) if native else b"",
-            )
-            answers |= {mailbox: self._carried(load, fate) for mailbox, fate in fates.items()}
+            sender = self._paths.envelope_sender(_outgoing(load, self._account))
+            letter = draft.finish()
+            fates = await self._smarthost.carry(sender, to, letter, utf8=utf8 or _utf8(way, native=native))
+            answers |= {mailbox: self._carried(load, fate, letter.changed) for mailbox, fate in fates.items()}
         return answers
 
     def _front(self, load: Load) -> bytes:
@@ -84,9 +80,9 @@ class Carrier:
             now=self._ports.now(),
         )
 
-    def _carried(self, load: Load, fate: Fate) -> Carried:
+    def _carried(self, load: Load, fate: Fate, changed: int) -> Carried:
         match fate:
-            case Sent(_, changed):
+            case Sent():
                 said = f"{changed} bare CR or LF replaced" if changed else ""
                 return Taken(self._options.settle if load.returns is None else timedelta(0), said)
             case Refused():

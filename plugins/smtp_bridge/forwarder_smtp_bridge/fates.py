@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """It has the message: 2xx after the dot. changed: bare CR and LF of the message that were replaced on the way."""
+    """It has the message: 2xx after the dot."""
 
     text: str = ""
-    changed: int = 0
 
 
 @dataclass(frozen=True, slots=True)

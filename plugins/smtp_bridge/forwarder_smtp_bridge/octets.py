@@ -1,26 +1,36 @@
-"""The octets of a message as SMTP's DATA carries them, in pieces: nothing is held but the piece.
+"""The octets of a message as SMTP's DATA carries them, made as it comes in: nothing is held but the piece.
 
 What has only CRLF lines passes unchanged but for dot-stuffing, so signatures stay valid. A bare LF becomes CRLF and a
 bare CR a space whoever sent it: SMTP forbids both (RFC 5321 2.3.8), and LF . CRLF would end the message at a smarthost
-that forgives them and let its rest speak as commands. The last piece holds the dot: in a write of its own it could
-wait 40 ms for an acknowledgement.
+that forgives them and let its rest speak as commands.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
-from typing import BinaryIO
 
 PIECE = 64 << 10
 
-Spool = Callable[[], BinaryIO]
-"""Opens a message at its first octet; asked again for each try. Called in a thread."""
-
 _BARE_LF = re.compile(rb"(?<!\r)\n")
 _BARE_CR = re.compile(rb"\r(?!\n)")
-_RETURN_PATH = re.compile(rb"return-path[ \t]*:[^\n]*\n(?:[ \t][^\n]*\n)*", re.IGNORECASE)
+_NAME = b"return-path"
+_RETURN_PATH = re.compile(_NAME + rb"[ \t]*:[^\n]*\n(?:[ \t][^\n]*\n)*", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A message that is whole, and what must be known of it before MAIL.
+
+    size: octets as RFC 1870 counts them, before dots are stuffed. changed: bare CR and LF that were replaced.
+    """
+
+    size: int
+    eight_bit: bool
+    changed: int
+    pieces: Callable[[], AsyncGenerator[bytes, None]]
+    """What follows 354, up to the dot; from its first octet for each try. Raises OSError."""
 
 
 class Lines:
@@ -52,43 +62,60 @@ class Lines:
         return last + b"\r\n" if last or self._open else b""
 
 
-def pieces(file: BinaryIO, *, front: bytes = b"", return_path: bool = True) -> Iterator[bytes]:
-    """`front`, then the message; without the Return-Path field at its head if that shall not stay."""
-    first = file.read(PIECE)
-    found = None if return_path else _RETURN_PATH.match(first)
-    if found and found.end() < len(first):
-        first = first[found.end() :]
-    yield front + first
-    while piece := file.read(PIECE):
-        yield piece
+class Stuffing:
+    """`front`, then the message; without the Return-Path field at its head if that shall not stay.
 
+    size, eight_bit, changed: as in `Letter`, of what went through so far.
+    """
 
-@dataclass(frozen=True, slots=True)
-class Survey:
-    """What must be known before MAIL. size: octets as RFC 1870 counts them, before dots are stuffed."""
+    def __init__(self, front: bytes = b"", *, return_path: bool = True) -> None:
+        self.size = 0
+        self.eight_bit = False
+        self._front = front
+        self._head: bytes | None = None if return_path else b""
+        """What has come while it is open whether a Return-Path is at the head; None: that is known, or no matter."""
+        self._lines = Lines()
+        self._fresh = True
 
-    size: int
-    eight_bit: bool
-    changed: int
+    @property
+    def changed(self) -> int:
+        return self._lines.changed
 
+    def feed(self, piece: bytes) -> bytes:
+        if self._head is not None:
+            self._head += piece
+            length = _return_path(self._head)
+            if length is None:
+                return b""
+            piece, self._head = self._head[length:], None
+        return self._stuffed(piece)
 
-def survey(message: Iterable[bytes]) -> Survey:
-    lines, size, eight_bit = Lines(), 0, False
-    for piece in message:
-        size += len(lines.feed(piece))
-        eight_bit = eight_bit or not piece.isascii()
-    return Survey(size + len(lines.finish()), eight_bit, lines.changed)
+    def finish(self) -> bytes:
+        """What is still missing; the dot is not part of it."""
+        held, self._head = self._head or b"", None
+        last = self._stuffed(held)
+        missing = self._lines.finish()
+        self.size += len(missing)
+        return last + missing
 
-
-def data(message: Iterable[bytes]) -> Iterator[bytes]:
-    """As it follows 354, the final dot within the last piece."""
-    lines, fresh, held = Lines(), True, b""
-    for piece in message:
-        octets = lines.feed(piece)
+    def _stuffed(self, piece: bytes) -> bytes:
+        octets = self._lines.feed(self._front + piece)
+        self._front = b""
         if not octets:
-            continue
-        if held:
-            yield held
-        held = (b"." if fresh and octets.startswith(b".") else b"") + octets.replace(b"\r\n.", b"\r\n..")
-        fresh = octets.endswith(b"\n")
-    yield held + lines.finish() + b".\r\n"
+            return b""
+        self.size += len(octets)
+        self.eight_bit = self.eight_bit or not octets.isascii()
+        dot = b"." if self._fresh and octets.startswith(b".") else b""
+        self._fresh = octets.endswith(b"\n")
+        return dot + octets.replace(b"\r\n.", b"\r\n..")
+
+
+def _return_path(head: bytes) -> int | None:
+    """The length of the field at the head, 0 if it is another. None: more must come, but not more than a piece."""
+    more = None if len(head) < PIECE else 0
+    found = _RETURN_PATH.match(head)
+    if found is None:
+        other = b"\n" in head or head[: len(_NAME)].lower() != _NAME[: len(head)]
+        return 0 if other else more
+    end = found.end()
+    return more if head[end : end + 1] in (b"", b" ", b"\t") else end

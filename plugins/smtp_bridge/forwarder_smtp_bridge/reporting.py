@@ -13,6 +13,7 @@ import trio
 from forwarder.bridges import Failure, ServicePorts
 from forwarder.model import Mailbox, parse_mailbox
 from forwarder_smtp_bridge.carrier import later
+from forwarder_smtp_bridge.draft import Draft
 from forwarder_smtp_bridge.fates import Deferred, Refused
 from forwarder_smtp_bridge.reports import Reported, write_report
 from forwarder_smtp_bridge.smarthost import Smarthost
@@ -49,7 +50,7 @@ class Reporting:
                     await self._a_round()
         finally:
             if self._smarthost is not None:
-                self._smarthost.close()
+                await self._smarthost.close()
 
     async def _a_round(self) -> None:
         """Reports what can be reported, or waits until there may be something."""
@@ -85,13 +86,12 @@ class Reporting:
             await self._send(failure, to, self._smarthost)
 
     async def _send(self, failure: Failure, to: Mailbox, smarthost: Smarthost) -> None:
-        file = self._ports.scratch / f"report-{failure.number}"
+        draft = Draft(self._ports.scratch)
         try:
-            await trio.Path(file).write_bytes(_written(failure, self._ports.node))
-            fates = await smarthost.carry("", [to], lambda: file.open("rb"), native=True)
+            await draft.write(_written(failure, self._ports.node))
+            fates = await smarthost.carry("", [to], draft.finish())
         finally:
-            with trio.CancelScope(shield=True):
-                await trio.Path(file).unlink(missing_ok=True)
+            await draft.close()
         fate = fates[to]
         if isinstance(fate, Deferred) and self._ports.now() - failure.at < GIVE_UP:
             tries = self._put_off.get(failure.number, (0, None))[0]

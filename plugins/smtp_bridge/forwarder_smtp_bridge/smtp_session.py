@@ -1,26 +1,31 @@
-"""One SMTP session to the smarthost, spoken in a thread over a blocking socket.
+"""One SMTP session to the smarthost, spoken over a stream.
 
-Replies are bounded in lines, octets and time. Whatever ends the session (421, silence, garbage, the peer gone) is
-`Lost`; it says whether the message may have been taken all the same. `shut` alone may be called from another thread.
-Not smtplib's: it reads a reply for as long as it comes, and of the rest only the parsing of EHLO would be left.
+Replies are bounded in lines, octets and time, and so is each write: a peer may stop reading. Whatever ends the session
+(421, silence, garbage, the peer gone) is `Lost`; it says whether the message may have been taken all the same.
+With PIPELINING (RFC 2920) all commands of a transaction go in one write. Its replies cannot fill the buffers between
+us before we read them, fifty short ones being far below any; at a peer that floods them the write ends in time.
+Not smtplib's: it blocks, and reads a reply for as long as it comes.
 """
 
 from __future__ import annotations
 
 import re
-import socket
-import time
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import trio
+
 from forwarder.model import Mailbox
 from forwarder_smtp_bridge.fates import Deferred, Fate, Refused, Sent
-from forwarder_smtp_bridge.octets import data
+from forwarder_smtp_bridge.octets import Letter
 
 REPLY = 60.0
 DOT = 600.0  # milters think
+LAST_WORD = 3.0
+"""Seconds: who is cancelled between the dot and its answer waits on for so long, for else the message goes twice."""
+LEAVE = 1.0
 LINE_OCTETS = 4096
 REPLY_LINES = 200
 TEXT = 400
@@ -69,130 +74,170 @@ class Envelope:
     to: tuple[Mailbox, ...]
     parameters: tuple[str, ...]
 
+    @property
+    def mail(self) -> str:
+        return " ".join((f"MAIL FROM:<{self.sender}>", *self.parameters))
+
 
 class SmtpSession:
-    """Over a connected socket; name: what we say in EHLO. `greet` and `transact` raise Lost."""
+    """Over a connected stream; name: what we say in EHLO. `greet` and `transact` raise Lost: it must be closed then."""
 
-    def __init__(self, sock: socket.socket, name: str) -> None:
+    def __init__(self, stream: trio.abc.Stream, name: str) -> None:
         self.kept = False
         self.offers: Mapping[str, str] = {}
         """Keywords of EHLO, each with its parameters."""
-        self._socket = sock
+        self._stream = stream
         self._name = name
         self._unread = bytearray()
+        self._lines: list[bytes] = []
+        """Of a reply whose last line has not come yet."""
 
-    def greet(self) -> None:
+    async def greet(self) -> None:
         """Greeting and EHLO. Lost with the reply if it wants none of us."""
-        greeting = _reply(*self._read_reply(REPLY))
+        greeting = _reply(*await self._read_reply(REPLY))
         if greeting.code != 220:
             raise Lost("greeting", reply=greeting)
-        self._write(f"EHLO {self._name}\r\n".encode())
-        code, lines = self._read_reply(REPLY)
+        await self._write(f"EHLO {self._name}\r\n".encode())
+        code, lines = await self._read_reply(REPLY)
         if code != 250:
             raise Lost("EHLO", reply=_reply(code, lines))
         words = (line.decode("latin-1").partition(" ") for line in lines[1:])
         self.offers = {keyword.upper(): parameters for keyword, _, parameters in words}
 
-    def transact(self, envelope: Envelope, message: Iterable[bytes], fates: dict[Mailbox, Fate]) -> None:
-        """One transaction. What is decided is in `fates`, even if the session is lost midway.
+    async def transact(self, envelope: Envelope, letter: Letter, fates: dict[Mailbox, Fate]) -> None:
+        """One transaction. What is decided is in `fates`, even if the session is lost or we are cancelled midway.
 
-        An OSError of `message` leaves the session before the dot: it must be closed.
+        An OSError of `letter` leaves the session before the dot: it must be closed.
         """
-        reply = self._ask(" ".join((f"MAIL FROM:<{envelope.sender}>", *envelope.parameters)))
-        taking = list(envelope.to) if reply.good else []
+        taking, reply = await self._announce(envelope, fates)
+        if reply.code == 354:
+            reply = await (self._hand_over(letter) if taking else self._end(b""))  # RFC 2920 3.1: an empty message
+        fates.update(dict.fromkeys(taking, reply.fate()))
+        if not reply.good:
+            await self._ask("RSET")
+
+    async def _announce(self, envelope: Envelope, fates: dict[Mailbox, Fate]) -> tuple[list[Mailbox], Reply]:
+        """All before the message: who goes on after RCPT, and the last reply."""
+        ahead = "PIPELINING" in self.offers
+        said: Callable[[str, int], Awaitable[Reply]] = self._ask
+        if ahead:
+            await self._write("\r\n".join([envelope.mail, *map(_rcpt, envelope.to), "DATA", ""]).encode())
+            said = self._said_ahead
+        reply = await said(envelope.mail, 0)
         if not reply.good:
             fates.update(dict.fromkeys(envelope.to, reply.fate()))
-        for mailbox in tuple(taking):
-            reply = self._ask(f"RCPT TO:<{mailbox}>")
+        taking: list[Mailbox] = []
+        for mailbox in envelope.to if reply.good or ahead else ():
+            reply = await said(_rcpt(mailbox), 0)
             if not reply.good:
-                fates[mailbox] = reply.fate()
-                taking.remove(mailbox)
-        if taking:
-            reply = self._ask("DATA", good=354)
-            if reply.code == 354:
-                reply = self._hand_over(message)
-            fates.update(dict.fromkeys(taking, reply.fate()))
-        if not reply.good:
-            self._ask("RSET")
+                fates.setdefault(mailbox, reply.fate())
+            elif mailbox not in fates:
+                taking.append(mailbox)
+        if taking or ahead:
+            reply = await said("DATA", 354)
+        return taking, reply
 
-    def _hand_over(self, message: Iterable[bytes]) -> Reply:
-        pieces = iter(data(message))
-        piece = next(pieces)
-        for following in pieces:
-            self._write(piece)
-            piece = following
+    async def _hand_over(self, letter: Letter) -> Reply:
+        held = b""
+        async with aclosing(letter.pieces()) as pieces:
+            async for piece in pieces:
+                if held:
+                    await self._write(held)
+                held = piece
+        return await self._end(held)
+
+    async def _end(self, last: bytes) -> Reply:
+        """The last piece, the dot with it, and what is said to that."""
         try:
-            self._write(piece)
-            return self._answer(DOT)
+            await self._write(last + b".\r\n")
+            try:
+                return await self._answer(DOT)
+            except trio.Cancelled:  # not raised again: what is known must reach our caller, who meets it all the same
+                with trio.move_on_after(LAST_WORD, shield=True):
+                    return await self._answer(DOT)
+                raise Lost("no answer to the dot when we had to go") from None
         except Lost as lost:
             raise Lost(str(lost), reply=lost.reply, doubtful=True) from None
 
-    def _ask(self, command: str, good: int = 0) -> Reply:
-        self._write(f"{command}\r\n".encode())
-        return self._answer(REPLY, good)
+    async def _ask(self, command: str, good: int = 0) -> Reply:
+        await self._write(f"{command}\r\n".encode())
+        return await self._answer(REPLY, good)
 
-    def _answer(self, patience: float, good: int = 0) -> Reply:
+    async def _said_ahead(self, command: str, good: int) -> Reply:
+        """As `_ask`, of a command that is on its way already."""
+        return await self._answer(REPLY, good)
+
+    async def _answer(self, patience: float, good: int = 0) -> Reply:
         """good: the one positive reply in turn; 0: any 2xx."""
-        reply = _reply(*self._read_reply(patience))
+        reply = _reply(*await self._read_reply(patience))
         if reply.code == 421:
             raise Lost("421", reply=reply)
         if reply.code < 400 and (reply.code != good if good else not reply.good):
             raise Lost(f"out of turn: {reply.code} {reply.text}")
         return reply
 
-    def _write(self, octets: bytes) -> None:
+    async def _write(self, octets: bytes) -> None:
         if self._unread:  # an answer too many: the next would be taken for the one after it
             raise Lost("spoke out of turn")
         try:
-            self._socket.settimeout(REPLY)
-            self._socket.sendall(octets)
-        except OSError as error:
+            with trio.fail_after(REPLY):
+                await self._stream.send_all(octets)
+        except trio.TooSlowError:
+            raise Lost("it does not read") from None
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             raise Lost(f"closed: {error}") from None
 
-    def _read_reply(self, patience: float) -> tuple[int, list[bytes]]:
-        until, texts = time.monotonic() + patience, []
-        for _ in range(REPLY_LINES):
-            match = _REPLY.match(self._read_line(until))
+    async def _read_reply(self, patience: float) -> tuple[int, list[bytes]]:
+        """Who was cancelled here may wait on: nothing is lost of what came."""
+        found = self._whole_reply()
+        if found is None:
+            with trio.move_on_after(patience):
+                while found is None:
+                    await self._receive()
+                    found = self._whole_reply()
+        if found is None:
+            raise Lost("no reply in time")
+        return found
+
+    def _whole_reply(self) -> tuple[int, list[bytes]] | None:
+        """None: more must come."""
+        while (end := self._unread.find(b"\n")) >= 0:
+            match = _REPLY.match(bytes(self._unread[:end]).rstrip(b"\r"))
+            del self._unread[: end + 1]
             if not match:
                 raise Lost("garbage in place of a reply")
-            texts.append((match[3] or b"").strip())
+            self._lines.append((match[3] or b"").strip())
             if match[2] != b"-":
-                return int(match[1]), texts
-        raise Lost("a reply without end")
+                lines, self._lines = self._lines, []
+                return int(match[1]), lines
+            if len(self._lines) >= REPLY_LINES:
+                raise Lost("a reply without end")
+        if len(self._unread) > LINE_OCTETS:
+            raise Lost("a reply line without end")
+        return None
 
-    def _read_line(self, until: float) -> bytes:
-        while b"\n" not in self._unread:
-            if len(self._unread) > LINE_OCTETS:
-                raise Lost("a reply line without end")
-            self._unread += self._receive(until - time.monotonic())
-        line, _, self._unread = self._unread.partition(b"\n")
-        return bytes(line.rstrip(b"\r"))
-
-    def _receive(self, patience: float) -> bytes:
+    async def _receive(self) -> None:
         try:
-            self._socket.settimeout(max(patience, 0.001))
-            octets = self._socket.recv(LINE_OCTETS)
-        except TimeoutError:
-            raise Lost("no reply in time") from None
-        except OSError as error:
+            octets = await self._stream.receive_some(LINE_OCTETS)
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             raise Lost(f"closed: {error}") from None
         if not octets:
             raise Lost("closed by the smarthost")
-        return octets
+        self._unread += octets
 
-    def leave(self) -> None:
-        """QUIT, without waiting for what it says to that."""
-        with suppress(Lost):
-            self._write(b"QUIT\r\n")
-        self.close()
+    async def leave(self) -> None:
+        """QUIT, without waiting for what it says to that; also for who is cancelled."""
+        with suppress(Lost), trio.move_on_after(LEAVE, shield=True):
+            await self._write(b"QUIT\r\n")
+        await self.close()
 
-    def close(self) -> None:
-        self._socket.close()
+    async def close(self) -> None:
+        with trio.CancelScope(shield=True):
+            await trio.aclose_forcefully(self._stream)
 
-    def shut(self) -> None:
-        """From another thread: whoever waits for the peer learns at once that it is gone."""
-        with suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
+
+def _rcpt(mailbox: Mailbox) -> str:
+    return f"RCPT TO:<{mailbox}>"
 
 
 def _reply(code: int, lines: list[bytes]) -> Reply:
@@ -201,4 +246,8 @@ def _reply(code: int, lines: list[bytes]) -> Reply:
     found = _STATUS.match(texts[0])
     status = found[1] if found and found[1][0] == str(code)[0] else ""
     text = " ".join(line.removeprefix(status).strip() for line in texts)
-    return Reply(code, status, "".join(c if c.isprintable() else "?" for c in text)[:TEXT])
+    return Reply(code, status, (text if text.isprintable() else _printable(text))[:TEXT])
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else "?" for c in text)
