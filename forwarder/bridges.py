@@ -8,7 +8,7 @@ stand behind the locator. Whatever they are told is done is on the disk.
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -274,8 +274,13 @@ async def unasked(options: Options, node: str, /) -> Sequence[Objection]:
     return ()
 
 
-def nobody(options: Options, /) -> Mapping[str, str]:
+def nobody(options: Options, hosted: Collection[str], /) -> Mapping[tuple[str, ...], str]:
     """No account of ours is needed."""
+    return {}
+
+
+def nowhere(options: Options, /) -> Mapping[tuple[str, ...], str]:
+    """No domain of ours is named."""
     return {}
 
 
@@ -344,8 +349,12 @@ class ServiceSpec(Generic[O]):
     make: Callable[[O, ServicePorts, Sequence[trio.SocketListener]], Service]
     always: bool = False
     objections: Callable[[O, Callable[[str], Path]], Sequence[Objection]] = none
-    accounts: Callable[[O], Mapping[str, str]] = nobody
+    accounts: Callable[[O, Collection[str]], Mapping[tuple[str, ...], str]] = nobody
     """Accounts that must be there and may originate, by the key under the table that names each."""
+    domains: Callable[[O], Mapping[tuple[str, ...], str]] = nowhere
+    """Domains that must be hosted here, by the same."""
+    inner: bool = False
+    """Whoever reaches it is believed: no port of the world's."""
 
 
 @hookspec

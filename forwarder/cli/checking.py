@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Collection, Iterator, Sequence
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from forwarder.cli.errors import one_line
 from forwarder.cli.folder import Folder
@@ -14,7 +15,7 @@ from forwarder.config.doors import Door, doors
 from forwarder.config.lines import ConfigError, ConfigErrors, Document, read
 from forwarder.config.names import account_file
 from forwarder.config.settings import FILE, find_folder, load_settings
-from forwarder.model import AUTO, IM2000
+from forwarder.model import AUTO, IM2000, Endpoint
 from forwarder.plugins import load
 
 
@@ -41,25 +42,47 @@ def _doors(folder: Folder) -> list[Finding]:
         found = doors(folder.settings, folder.plugins.services, folder.plugins.carriers)
         document = read(folder.settings.folder / FILE, folder.settings.folder)
         lacking = dict.fromkeys(error for door in found.services for error in _accounts(folder, door, document))
+        lacking |= dict.fromkeys(error for door in found.services for error in _not_hosted(folder, door, document))
         lacking |= dict.fromkeys(_ways(folder, {spec.name for spec, _ in found.carriers}, document))
         if lacking:
             raise ConfigErrors(lacking)
     except ConfigErrors as errors:
         return [Finding("error", e.file, e.line, e.key, e.text) for e in errors.errors]
-    return []
+    exposed = (document.error(("listen", door.spec.name), text) for door in found.services for text in _exposed(door))
+    return [Finding("warning", e.file, e.line, e.key, e.text) for e in exposed]
+
+
+def _exposed(door: Door) -> Iterator[str]:
+    """Doors whose guests are believed, that the world may come to."""
+    for place in door.places if door.spec.inner else ():
+        if isinstance(place, Endpoint) and not _is_inside(ip_address(place.address)):
+            yield f"{place}: whoever reaches it is believed, as Postfix is: the world's mail without a question"
+
+
+def _is_inside(address: IPv4Address | IPv6Address) -> bool:
+    return address.is_private and not address.is_unspecified
 
 
 def _ways(folder: Folder, carriers: Collection[str], document: Document) -> Iterator[ConfigError]:
-    """Of the words of `[resolve.via]`: those that no carrier answers to."""
+    """Of the words of `[resolve.via]`: those that no carrier answers to, and those that nobody asks for."""
     for domain, word in folder.settings.resolve.via.items():
-        if word not in (AUTO, IM2000, *carriers):
+        if folder.addresses.hosted(domain):
+            yield document.error(("resolve", "via", domain), "is hosted here: its mail never leaves by a carrier")
+        elif word not in (AUTO, IM2000, *carriers):
             yield document.error(("resolve", "via", domain), f"no carrier {word} is configured")
+
+
+def _not_hosted(folder: Folder, door: Door, document: Document) -> Iterator[ConfigError]:
+    """Of the domains that a service has a word for: those that are not ours."""
+    for key, domain in door.spec.domains(door.options).items():
+        if not folder.addresses.hosted(domain):
+            yield document.error((door.spec.table, *key), f"{domain} is not hosted here")
 
 
 def _accounts(folder: Folder, door: Door, document: Document) -> Iterator[ConfigError]:
     """Of those that a service originates as: who is not there, or may not."""
-    for key, name in door.spec.accounts(door.options).items():
-        path = (door.spec.table, *key.split("."))
+    for key, name in door.spec.accounts(door.options, folder.addresses.domains).items():
+        path = (door.spec.table, *key)
         try:
             account = compile_account(read(account_file(folder.settings.folder, name), folder.settings.folder))
         except OSError:

@@ -50,6 +50,7 @@ def doors(settings: Settings, services: Services | None, carriers: Carriers) -> 
         hint = nearest(name, [*offered, *Listen.model_fields])
         reading.error(("listen", name), f"no plugin offers this service{hint}")
     reading.group(found.services)
+    reading.twice(found.services)
     if reading.errors:
         raise ConfigErrors({str(error): error for error in reading.errors}.values())
     return found
@@ -82,6 +83,15 @@ class _Reading:
                 grp.getgrnam(group)
             except KeyError:
                 self.error(("bridge", "group"), f'there is no group "{group}" on this machine')
+
+    def twice(self, doors: Sequence[Door]) -> None:
+        """Nobody can be at a place where another is already."""
+        taken: dict[Endpoint | UnixPath, str] = {}
+        for door in doors:
+            for place in door.places:
+                if place in taken and not (isinstance(place, Endpoint) and place.port == 0):
+                    self.error(("listen", door.spec.name), f"{place}: {taken[place]} listens there already")
+                taken.setdefault(place, door.spec.name)
 
     def door(self, spec: ServiceSpec[Any]) -> Door | None:
         places = self._settings.listen.doors.get(spec.name, ())

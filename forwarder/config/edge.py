@@ -162,7 +162,7 @@ def main_cf(edge: Edge) -> str:
     return MAIN.format(
         queue=f", which is {queue}" if queue else "",
         returns=", and where reports come back to" if edge.returns else "",
-        domains=", ".join([*edge.domains, *([edge.returns] if edge.returns else [])]),
+        domains=", ".join(dict.fromkeys([*edge.domains, *([edge.returns] if edge.returns else [])])),
         lmtp=_named(edge.lmtp),
         map=_named(edge.map),
         max_size=edge.max_size,

@@ -33,6 +33,7 @@ _LONG_KEY = re.compile(
     f"{{{KEY_PARTS}}}",
     re.MULTILINE,
 )
+_NUL = re.compile(r"\\(?:u0000|U00000000)")
 _BARE = re.compile(r"[A-Za-z0-9_-]+\Z")
 _POSITION = re.compile(r" ?\(at (?:line (\d+), column \d+|end of document)\)$")
 
@@ -147,7 +148,25 @@ def parse(text: str, file: str) -> Document:
     lines: dict[Steps, int] = {}
     for path, line in _positions(text.replace("\r\n", "\n")):
         lines.setdefault(path, line)
-    return Document(file, data, lines)
+    document = Document(file, data, lines)
+    if _NUL.search(text) and (at_nul := _with_nul(data, ())) is not None:
+        raise ConfigErrors([document.error(at_nul, "holds the character U+0000, which no name has")])
+    return document
+
+
+def _with_nul(value: object, path: Steps) -> Steps | None:
+    """Where a text, or a key, holds a NUL: no name of a file, a group or a domain does."""
+    if isinstance(value, str):
+        return path if "\0" in value else None
+    if isinstance(value, dict):
+        if bad := next((key for key in value if "\0" in key), None):
+            return (*path, bad)
+        under = [_with_nul(below, (*path, key)) for key, below in value.items()]
+    elif isinstance(value, list):
+        under = [_with_nul(below, (*path, place)) for place, below in enumerate(value)]
+    else:
+        return None
+    return next((found for found in under if found is not None), None)
 
 
 def read(path: Path, folder: Path) -> Document:

@@ -245,6 +245,18 @@ async def test_too_many_received_lines_are_a_loop() -> None:
 # -- return paths at RCPT
 
 
+async def test_a_mailbox_of_the_returns_domain_is_one_like_others_where_the_domain_is_hosted_too() -> None:
+    """postmaster@ has to be in every domain (RFC 5321 4.5.1), and one domain for both loses no mail."""
+    postmaster = f"postmaster@{SRS}"
+    node = Node({postmaster: HERE, f"gone@{SRS}": Answer(48)})
+    assert await map_says(node, postmaster) == "OK DUNNO"
+    assert await map_says(node, f"gone@{SRS}") == "OK 550 5.1.1 no such mailbox"
+    assert list(numbers(await handed_over(node, "ann@x.example", postmaster))) == ["250 2.1.5"]
+    assert node.taken == [("smtpgateway", (postmaster,), "ann@x.example")]
+    mixed = [postmaster, node.paths.row_path(7)]
+    assert list(numbers(await handed_over(node, "", *mixed))) == ["250 2.1.5", "452 4.5.3"]
+
+
 async def test_of_our_returns_domain_only_what_we_made_is_taken() -> None:
     node = Node()
     row = node.paths.row_path(7)

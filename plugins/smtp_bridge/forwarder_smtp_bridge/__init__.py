@@ -7,7 +7,7 @@ from weakref import WeakValueDictionary
 
 import trio
 
-from forwarder.bridges import CarrierSpec, Carry, DomainFacts, Service, ServicePorts, ServiceSpec, nobody
+from forwarder.bridges import CarrierSpec, Carry, DomainFacts, Service, ServicePorts, ServiceSpec, nobody, nowhere
 from forwarder.plugin import Ports, hookimpl
 from forwarder_smtp_bridge.asking import ask
 from forwarder_smtp_bridge.carrier import Carrier
@@ -15,7 +15,13 @@ from forwarder_smtp_bridge.entrance import Entrance
 from forwarder_smtp_bridge.homecoming import Homecoming
 from forwarder_smtp_bridge.listening import Listening
 from forwarder_smtp_bridge.looking import Looking
-from forwarder_smtp_bridge.options import BridgeOptions, incoming_accounts, objections, submitting_accounts
+from forwarder_smtp_bridge.options import (
+    BridgeOptions,
+    incoming_accounts,
+    incoming_domains,
+    objections,
+    submitting_accounts,
+)
 from forwarder_smtp_bridge.postfix import postfix_auth, postfix_map
 from forwarder_smtp_bridge.reporting import Reporting
 from forwarder_smtp_bridge.returns import ReturnPaths, load_secrets
@@ -107,7 +113,8 @@ Make = Callable[[BridgeOptions, ServicePorts, Listeners], Service]
 
 def _service(name: str, make: Make, *, always: bool = False) -> ServiceSpec[BridgeOptions]:
     accounts = {"lmtp": incoming_accounts, "submission": submitting_accounts}.get(name, nobody)
-    return ServiceSpec(name, TABLE, BridgeOptions, make, always, objections, accounts)
+    domains = incoming_domains if name == "lmtp" else nowhere
+    return ServiceSpec(name, TABLE, BridgeOptions, make, always, objections, accounts, domains, inner=not always)
 
 
 @hookimpl

@@ -34,9 +34,16 @@ class Looking:
 
     async def access(self, mailbox: Mailbox) -> tuple[Kind, str]:
         """Who exists. Raises what the look-up raises: then we do not know."""
-        if self._paths is not None and self._paths.ours(mailbox):
-            return self._return_path(self._paths, mailbox)
-        return kind_and_text(await self._look(mailbox))
+        if self._paths is None or not self._paths.ours(mailbox):
+            return kind_and_text(await self._look(mailbox))
+        found = self._paths.reverse(str(mailbox))
+        if isinstance(found, NotOurs):  # a mailbox there, such as postmaster@, if the domain is hosted too
+            answer = await self._look(mailbox)
+            return kind_and_text(answer) if answer.ours else ("unknown", "")
+        if isinstance(found, Forged):
+            self._log.info("no return path of ours", address=str(mailbox), why=found.why)
+            return "refused", "not a return path of ours"
+        return "taken", ""
 
     async def known(self, mailbox: Mailbox) -> tuple[Kind, str]:
         """The same, where not to know is an answer too."""
@@ -50,11 +57,5 @@ class Looking:
         return (await self._look(mailbox)).senders
 
     def is_return_path(self, mailbox: Mailbox) -> bool:
-        return self._paths is not None and self._paths.ours(mailbox)
-
-    def _return_path(self, paths: ReturnPaths, mailbox: Mailbox) -> tuple[Kind, str]:
-        found = paths.reverse(str(mailbox))
-        if isinstance(found, Forged):
-            self._log.info("no return path of ours", address=str(mailbox), why=found.why)
-            return "refused", "not a return path of ours"
-        return ("unknown", "") if isinstance(found, NotOurs) else ("taken", "")
+        paths = self._paths
+        return paths is not None and paths.ours(mailbox) and not isinstance(paths.reverse(str(mailbox)), NotOurs)

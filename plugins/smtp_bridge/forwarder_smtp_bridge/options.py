@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import timedelta
+from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from forwarder.model import parse_domain
 from forwarder.plugin import Duration, Objection, Options, Size
@@ -16,27 +18,86 @@ from forwarder_smtp_bridge.returns import NEEDS, SecretsError, lacks_srs, load_s
 MIN_HASH = 4
 BY_SENDER = "sender"
 GATEWAY = "smtpgateway"
+SMALLEST, LARGEST = 64 << 10, 100 << 30
+"""Octets. RFC 5321 4.5.3.1.7 has everybody take the first; a typing error asks for more than the second."""
+LONGEST_WAIT = timedelta(seconds=60)
+SHORTEST_LIFE = timedelta(seconds=60)
+
+_ACCOUNT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@+-]{0,63}\Z")
 
 
 def _endpoint(value: str) -> str:
-    host, colon, port = value.rpartition(":")
-    if not colon or not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
+    host, _, port = value.rpartition(":")
+    if not _is_host(host) or not port.isascii() or not port.isdigit() or not 0 < int(port[:6]) < 65536:
         raise ValueError(f'expected "HOST:PORT" such as "127.0.0.1:10025", found {value!r}')
+    return value
+
+
+def _is_host(text: str) -> bool:
+    """A name, an IPv4 address, an IPv6 address in brackets."""
+    try:
+        if text.startswith("["):
+            IPv6Address(text.removeprefix("[").removesuffix("]"))
+            return text.endswith("]")
+        parse_domain(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _account(value: str) -> str:
+    if not _ACCOUNT.match(value):
+        raise ValueError(f"{value!r} is no account name: expected 1 to 64 of letters, digits and ._@+-")
+    return value
+
+
+def _owners(value: object) -> object:
+    """One complaint for a union, not one for each arm of it."""
+    if not isinstance(value, str | dict):
+        raise ValueError("expected the name of an account, or a table of such names by domain")
+    for domain, name in value.items() if isinstance(value, dict) else [("", value)]:
+        if not isinstance(name, str):
+            raise ValueError(f"{domain}: expected the name of an account, found {name!r}")
+        _account(name)
+        if domain:
+            parse_domain(domain)
+    return value
+
+
+def _lasting(value: timedelta) -> timedelta:
+    if value < SHORTEST_LIFE:
+        raise ValueError(f"expected at least {SHORTEST_LIFE.seconds} s: mail that nobody reads ends so soon")
+    return value
+
+
+def _patient(value: timedelta) -> timedelta:
+    if value > LONGEST_WAIT:
+        raise ValueError(f"expected at most {LONGEST_WAIT.seconds} s: Postfix waits for its answer meanwhile")
+    return value
+
+
+def _message(value: int) -> int:
+    if not SMALLEST <= value <= LARGEST:
+        raise ValueError("expected 64KiB to 100GiB: all mail that is larger is refused")
     return value
 
 
 class SmtpIn(Options):
     """[bridge.smtp_in]: the world's mail, by LMTP from the MTA in front of us."""
 
-    account: str | dict[Annotated[str, AfterValidator(parse_domain)], str] = Field(
+    account: Annotated[str | dict[Annotated[str, AfterValidator(parse_domain)], str], BeforeValidator(_owners)] = Field(
         GATEWAY, description="the account that owns incoming mail; a table gives each domain its own"
     )
-    max_size: Size = Field(30 << 20, description="octets of a message: Postfix's message_size_limit")
+    max_size: Annotated[Size, AfterValidator(_message)] = Field(
+        30 << 20, description="octets of a message: Postfix's message_size_limit"
+    )
     sessions: int = Field(10, ge=1, le=1000, description="LMTP sessions at once: maxproc of the transport")
-    answer_wait: Duration = Field(
+    answer_wait: Annotated[Duration, AfterValidator(_patient)] = Field(
         timedelta(seconds=2), description="so long a refusal by the target can still become a 5xx"
     )
-    lifetime: Duration = Field(timedelta(days=365), description="of unread mail; then a report goes to the sender")
+    lifetime: Annotated[Duration, AfterValidator(_lasting)] = Field(
+        timedelta(days=365), description="of unread mail; then a report goes to the sender"
+    )
     received: int = Field(40, ge=1, description="more Received lines than this: a loop")
 
     def owner(self, domain: str) -> str:
@@ -76,7 +137,9 @@ class Returns(Options):
 class SubmissionOptions(Options):
     """[bridge.submission]: our users' own mail, after the MTA has checked their login."""
 
-    account: str = Field(BY_SENDER, description='"sender": who owns or reads the envelope sender; or one fixed account')
+    account: Annotated[str, AfterValidator(_account)] = Field(
+        BY_SENDER, description='"sender": who owns or reads the envelope sender; or one fixed account'
+    )
 
 
 class BridgeOptions(Options):
@@ -95,16 +158,24 @@ class BridgeOptions(Options):
         return "" if self.submission.account == BY_SENDER else self.submission.account
 
 
-def incoming_accounts(options: BridgeOptions) -> Mapping[str, str]:
-    """Who owns the world's mail, by key."""
+def incoming_domains(options: BridgeOptions) -> Mapping[tuple[str, ...], str]:
+    """Domains that an account is named for, by key."""
     account = options.smtp_in.account
-    named = {"": account} if isinstance(account, str) else {f".{domain}": name for domain, name in account.items()}
-    return {f"smtp_in.account{key}": name for key, name in named.items()}
+    return {} if isinstance(account, str) else {("smtp_in", "account", domain): domain for domain in account}
 
 
-def submitting_accounts(options: BridgeOptions) -> Mapping[str, str]:
+def incoming_accounts(options: BridgeOptions, hosted: Collection[str]) -> Mapping[tuple[str, ...], str]:
+    """Who owns the world's mail, by key."""
+    account, key = options.smtp_in.account, ("smtp_in", "account")
+    if isinstance(account, str):
+        return {key: account}
+    rest = {key: GATEWAY} if set(hosted) - account.keys() else {}
+    return {**rest, **{(*key, domain): name for domain, name in account.items()}}
+
+
+def submitting_accounts(options: BridgeOptions, hosted: Collection[str]) -> Mapping[tuple[str, ...], str]:
     """Who owns our users' mail, if it is one for all."""
-    return {"submission.account": options.fixed_account} if options.fixed_account else {}
+    return {("submission", "account"): options.fixed_account} if options.fixed_account else {}
 
 
 def objections(options: BridgeOptions, path: Callable[[str], Path]) -> Sequence[Objection]:

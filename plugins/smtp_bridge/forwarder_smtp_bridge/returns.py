@@ -60,8 +60,11 @@ class SecretsError(Exception):
 
 def load_secrets(path: Path) -> tuple[bytes, ...]:
     """The secrets of a file, newest first: one a line, for our eyes only (0600). Raises SecretsError, OSError."""
-    with path.open("rb") as file:
-        if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o077:
+    with open(path, "rb", opener=_at_once) as file:
+        mode = os.fstat(file.fileno()).st_mode
+        if not stat.S_ISREG(mode):
+            raise SecretsError(f"{path}: is no regular file")
+        if stat.S_IMODE(mode) & 0o077:
             raise SecretsError(f"{path}: others may read it: chmod 600 {path}")
         octets = file.read(SECRETS_OCTETS + 1)
     found = [(number, line.strip()) for number, line in enumerate(octets.split(b"\n"), start=1) if line.strip()]
@@ -77,6 +80,11 @@ def load_secrets(path: Path) -> tuple[bytes, ...]:
         if len(line) < SHORTEST_SECRET:
             raise SecretsError(f"{path}:{number}: a secret has at least {SHORTEST_SECRET} characters")
     return tuple(line for _, line in found)
+
+
+def _at_once(path: str, flags: int) -> int:
+    """A pipe's open does not wait for whoever writes to it."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 class Outgoing(NamedTuple):
