@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import structlog
 import trio
@@ -35,6 +36,14 @@ NO_ROOM = (OVERQUOTA, BUSY)
 log = structlog.get_logger("forwarder.submitting")
 
 
+@dataclass(slots=True)
+class _Same:
+    """One delivery under way. here: how often; again: somebody brought it while another was here with it."""
+
+    here: int = 0
+    again: bool = False
+
+
 class Submitting:
     """`heard` is told how each attempt of our store to notify ended."""
 
@@ -44,7 +53,7 @@ class Submitting:
         self._accounts = accounts
         self._rules = rules
         self._waiting: dict[bytes, tuple[trio.Event, list[Verdict | None]]] = {}
-        self._under_way: dict[bytes, int] = {}
+        self._under_way: dict[bytes, _Same] = {}
 
     def spool(self) -> Spool:
         return self._messages.upload()
@@ -65,14 +74,17 @@ class Submitting:
     @contextmanager
     def _known(self, marks: Sequence[bytes]) -> Iterator[None]:
         """So that who comes meanwhile with the same is seen."""
-        first = [mark for mark in marks if mark not in self._under_way]
         for mark in set(marks):
-            self._under_way[mark] = self._under_way.get(mark, 0) + 1
+            same = self._under_way.setdefault(mark, _Same())
+            same.again = same.again or same.here > 0
+            same.here += 1
         try:
             yield
         finally:
-            for mark in first:
-                self._under_way.pop(mark, None)
+            for mark in set(marks):
+                self._under_way[mark].here -= 1
+                if not self._under_way[mark].here:
+                    del self._under_way[mark]
 
     async def _submitted(
         self, submission: Submission, upload: Upload, envelope: Envelope, arriving: Arriving
@@ -103,7 +115,7 @@ class Submitting:
         return [outcomes.get(mark, Outcome(DUPLICATE)) for mark in submission.once]
 
     async def _outcome(self, key: bytes, verdict: Verdict | None, mark: bytes) -> Outcome:
-        if verdict is None or self._under_way[mark] > 1:
+        if verdict is None or self._under_way[mark].again:
             return Outcome(DEFERRED)
         if verdict.event == Event.temporary and verdict.code in NO_ROOM:
             await self._returns.take_back(key)

@@ -214,6 +214,37 @@ async def test_who_comes_again_while_the_first_still_waits_is_not_cheated_by_its
     assert [failure.code for failure in await bridge.failures()] == [48]
 
 
+async def test_who_comes_again_after_the_first_was_turned_away_is_answered(
+    bridge: Bridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk failed for the one, and had room again for the other, who came while the one was still there."""
+    submit, turned_away, there = bridge.returns.submit, trio.Event(), trio.Event()
+
+    async def first_fails(*said: Any) -> Any:
+        monkeypatch.setattr(bridge.returns, "submit", submit)
+        there.set()
+        await turned_away.wait()
+        raise OSError("disk")
+
+    async def first() -> None:
+        with pytest.raises(OSError, match="disk"):
+            await bridge.bring(BRIAN)
+
+    async def then() -> None:
+        while not await bridge.due():
+            await bridge.house.messages.news().wait()
+        turned_away.set()
+        await bridge.answer({BRIAN: UNKNOWN})
+
+    monkeypatch.setattr(bridge.returns, "submit", first_fails)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(first)
+        await there.wait()
+        assert await codes(bridge.bring(BRIAN, wait=FOREVER), then) == [32]
+    assert [failure.code for failure in await bridge.failures()] == [48]
+    assert bridge.submitting._under_way == {}
+
+
 async def test_that_it_came_twice_is_remembered_no_longer_than_it_matters(bridge: Bridge) -> None:
     await codes(bridge.bring(BRIAN, wait=FOREVER), lambda: bridge.answer({BRIAN: UNKNOWN}))
     assert await codes(bridge.bring(BRIAN, wait=FOREVER), lambda: bridge.answer({BRIAN: UNKNOWN})) == [48]
