@@ -13,7 +13,7 @@ from forwarder_smtp_bridge.fates import Deferred, Fate, Refused, Sent
 from forwarder_smtp_bridge.octets import Letter
 from forwarder_smtp_bridge.smarthost import Smarthost
 
-from .scripted_smarthost import DROP, HANG, Script, Told, letter, smarthost_of
+from .scripted_smarthost import DROP, HANG, OFFERS, PIPELINING, Script, Told, letter, smarthost_of
 
 BOB, FREDA = Mailbox("bob", "isp.example"), Mailbox("freda", "isp.example")
 MESSAGE = b"Subject: x\r\n\r\n.\r\nbody\r\n"
@@ -69,9 +69,15 @@ ENDS = {
 }
 
 
+BOTH = pytest.mark.parametrize("offers", [OFFERS, PIPELINING], ids=["in turn", "pipelined"])
+
+
+@BOTH
 @pytest.mark.parametrize(("stage", "answer", "fates", "messages"), CELLS)
-async def test_each_reply_at_each_stage(stage: str, answer: bytes, fates: tuple[type, type], messages: int) -> None:
-    script = Script()
+async def test_each_reply_at_each_stage(
+    stage: str, answer: bytes, fates: tuple[type, type], messages: int, offers: bytes
+) -> None:
+    script = Script(offers)
     script.then(stage, answer)
     async with smarthost_of(script) as smarthost:
         assert tuple(map(type, await carried(smarthost, BOB, FREDA))) == fates
@@ -81,14 +87,15 @@ async def test_each_reply_at_each_stage(stage: str, answer: bytes, fates: tuple[
     assert set(script.messages) == {MESSAGE}
 
 
+@BOTH
 @pytest.mark.parametrize("end", ENDS)
 @pytest.mark.parametrize("stage", STAGES)
 async def test_each_end_of_a_session_at_each_stage_is_later(
-    stage: str, end: str, monkeypatch: pytest.MonkeyPatch
+    stage: str, end: str, offers: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(smtp_session, "REPLY", 0.3)
     monkeypatch.setattr(smtp_session, "DOT", 0.3)
-    script = Script()
+    script = Script(offers)
     script.then(stage, ENDS[end])
     async with smarthost_of(script) as smarthost:
         for fate in await carried(smarthost, FREDA, BOB):
@@ -98,8 +105,9 @@ async def test_each_end_of_a_session_at_each_stage_is_later(
         assert [type(fate) for fate in await carried(smarthost, BOB)] == [Sent]
 
 
-async def test_who_was_refused_before_the_session_was_lost_stays_refused() -> None:
-    script = Script()
+@BOTH
+async def test_who_was_refused_before_the_session_was_lost_stays_refused(offers: bytes) -> None:
+    script = Script(offers)
     script.then(BOB_RCPT, X5)
     script.then("DATA", DROP)
     async with smarthost_of(script) as smarthost:
@@ -158,13 +166,14 @@ async def test_nobody_listens() -> None:
 # -- kept sessions
 
 
+@BOTH
 @pytest.mark.parametrize("end", ["drop", "421", "garbage", "hang"])
 @pytest.mark.parametrize("stage", ["MAIL", BOB_RCPT, "DATA"])
 async def test_a_kept_session_that_ends_before_the_dot_is_tried_once_on_a_fresh_one(
-    stage: str, end: str, monkeypatch: pytest.MonkeyPatch
+    stage: str, end: str, offers: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(smtp_session, "REPLY", 0.3)
-    script = Script()
+    script = Script(offers)
     async with smarthost_of(script) as smarthost:
         await carried(smarthost, BOB)
         script.then(stage, ENDS[end])
@@ -174,8 +183,9 @@ async def test_a_kept_session_that_ends_before_the_dot_is_tried_once_on_a_fresh_
     assert (script.sessions, len(script.messages)) == (3, 2)
 
 
-async def test_the_second_try_asks_only_for_those_not_yet_decided() -> None:
-    script = Script()
+@BOTH
+async def test_the_second_try_asks_only_for_those_not_yet_decided(offers: bytes) -> None:
+    script = Script(offers)
     async with smarthost_of(script) as smarthost:
         await carried(smarthost, BOB)
         script.then(BOB_RCPT, X5)
@@ -184,8 +194,9 @@ async def test_the_second_try_asks_only_for_those_not_yet_decided() -> None:
     assert script.heard.count(BOB_RCPT) == 2 and len(script.messages) == 2
 
 
-async def test_a_session_that_ends_when_all_is_decided_starts_no_other() -> None:
-    script = Script()
+@BOTH
+async def test_a_session_that_ends_when_all_is_decided_starts_no_other(offers: bytes) -> None:
+    script = Script(offers)
     async with smarthost_of(script) as smarthost:
         await carried(smarthost, BOB)
         script.then(BOB_RCPT, X5)
@@ -195,9 +206,10 @@ async def test_a_session_that_ends_when_all_is_decided_starts_no_other() -> None
         assert [type(fate) for fate in await carried(smarthost, BOB)] == [Sent]
 
 
+@BOTH
 @pytest.mark.parametrize("end", ["drop", "421", "garbage"])
-async def test_after_the_dot_nothing_is_sent_again(end: str) -> None:
-    script = Script()
+async def test_after_the_dot_nothing_is_sent_again(end: str, offers: bytes) -> None:
+    script = Script(offers)
     async with smarthost_of(script) as smarthost:
         await carried(smarthost, BOB)
         script.then("dot", ENDS[end])
@@ -270,8 +282,9 @@ async def test_a_smarthost_that_offers_nothing() -> None:
     assert script.heard[1] == "MAIL FROM:<ann@x.example>" and len(script.messages) == 1
 
 
-async def test_at_most_fifty_at_once_and_each_gets_its_own_fate() -> None:
-    script = Script()
+@BOTH
+async def test_at_most_fifty_at_once_and_each_gets_its_own_fate(offers: bytes) -> None:
+    script = Script(offers)
     many = [Mailbox(f"u{number}", "isp.example") for number in range(120)]
     script.then("dot", b"250 one", X4, X5)
     async with smarthost_of(script) as smarthost:
@@ -291,8 +304,9 @@ async def test_no_address_can_speak_as_a_command() -> None:
                 await smarthost.carry(sender, [BOB], letter(MESSAGE))
 
 
-async def test_lf_dot_crlf_from_inside_injects_nothing_and_is_counted() -> None:
-    script = Script()
+@BOTH
+async def test_lf_dot_crlf_from_inside_injects_nothing_and_is_counted(offers: bytes) -> None:
+    script = Script(offers)
     smuggled = b"Subject: x\r\n\r\none\n.\r\nMAIL FROM:<evil@x.example>\r\nRCPT TO:<b@x.example>\r\nDATA\r\n\r.\r\n"
     async with smarthost_of(script) as smarthost:
         (fate,) = await carried(smarthost, BOB, message=smuggled)
@@ -330,10 +344,13 @@ async def test_a_copy_that_cannot_be_read_ends_the_session_without_a_dot(before:
     assert script.messages == [MESSAGE]
 
 
+@BOTH
 @pytest.mark.parametrize("stage", ["connect", "EHLO", "MAIL", "RCPT", "DATA", "dot"])
-async def test_who_is_cancelled_leaves_no_session_behind(stage: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_who_is_cancelled_leaves_no_session_behind(
+    stage: str, offers: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(smtp_session, "LAST_WORD", 0.05)
-    script = Script()
+    script = Script(offers)
     script.then(stage, HANG)
     async with smarthost_of(script) as smarthost:
         async with trio.open_nursery() as nursery:

@@ -147,7 +147,7 @@ class SmtpSession:
         return await self._end(held)
 
     async def _end(self, last: bytes) -> Reply:
-        """The last piece, the dot with it, and what is said to that."""
+        """The last piece, the dot with it, and what is said to that. Cancelled while writing, the dot did not go."""
         try:
             await self._write(last + b".\r\n")
             try:
