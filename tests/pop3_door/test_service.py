@@ -51,6 +51,15 @@ def test_one_address_may_not_take_all_but_our_own_machine_may() -> None:
     assert caps.enter("192.0.2.1")
 
 
+def test_a_network_of_ipv6_that_one_client_commands_is_one_address() -> None:
+    caps = Caps(most=6, per_address=2)
+    assert [caps.enter(f"2001:db8::{n}") for n in range(1, 4)] == [True, True, False]
+    assert caps.enter("2001:db8:0:1::1")
+    caps.leave("2001:db8::2")
+    assert caps.enter("2001:db8::4")
+    assert [caps.enter("::1") for _ in range(3)] == [True, True, True], "our own machine"
+
+
 async def test_who_comes_by_a_unix_socket_is_on_this_machine(nursery: trio.Nursery, tmp_path: Path) -> None:
     made = trio.socket.socket(trio.socket.AF_UNIX)
     await made.bind(str(tmp_path / "pop3"))

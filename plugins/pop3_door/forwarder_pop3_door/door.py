@@ -25,7 +25,7 @@ from forwarder_pop3_door.visit import STREAM_ENDS, CutOff, House, Visit
 
 SESSIONS = 200
 PER_ADDRESS = 50
-"""Of one address, but for our own machine: there a proxy may stand before us."""
+"""Of one address or IPv6 /64, but for our own machine: there a proxy may stand before us."""
 OVERLOADED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
 FULL = b"-ERR [SYS/TEMP] too many sessions, try again later\r\n"
 
@@ -50,14 +50,19 @@ class Caps:
 
     def enter(self, address: str) -> bool:
         """False: over a cap."""
-        ours = ipaddress.ip_address(address).is_loopback
-        if self._by_address.total() >= self._most or (self._by_address[address] >= self._per_address and not ours):
+        block, ours = _block(address), ipaddress.ip_address(address).is_loopback
+        if self._by_address.total() >= self._most or (self._by_address[block] >= self._per_address and not ours):
             return False
-        self._by_address[address] += 1
+        self._by_address[block] += 1
         return True
 
     def leave(self, address: str) -> None:
-        self._by_address -= Counter((address,))
+        self._by_address -= Counter((_block(address),))
+
+
+def _block(address: str) -> str:
+    """Whom a session counts for: an IPv4 address, or the /64 that an IPv6 client commands."""
+    return address if ":" not in address else str(ipaddress.IPv6Network((address, 64), strict=False))
 
 
 class Door:
