@@ -20,7 +20,7 @@ from forwarder.model import Mailbox, parse_mailbox
 from forwarder.testing import NOON, MemoryFailures, MemoryLog, TurnedClock, make_service_ports
 from forwarder_smtp_bridge import smtp_session
 from forwarder_smtp_bridge.fates import Deferred, Fate, Sent
-from forwarder_smtp_bridge.reporting import ALL_AT_ONCE, Reporting
+from forwarder_smtp_bridge.reporting import ALL_AT_ONCE, PUT_OFF, Reporting
 from forwarder_smtp_bridge.reports import Report, read_report
 from forwarder_smtp_bridge.smarthost import Smarthost
 
@@ -248,3 +248,44 @@ async def test_a_drain_ends_it_at_once_and_what_is_due_stays_due(desk: Open, mon
     async with desk(failure(5), script=script) as at:
         await script.received(1)
     assert at.failures.reported == []
+
+
+class Asked(Failing):
+    """How many were asked for at most, and how often; news come all the time."""
+
+    most = rounds = 0
+
+    async def due(self, limit: int = 100, /) -> Sequence[Failure]:
+        self.most, self.rounds = max(self.most, limit), self.rounds + 1
+        return await super().due(limit)
+
+    async def wait(self) -> None:
+        await trio.sleep(0.001)
+
+
+class Down:
+    """A smarthost that is not there."""
+
+    async def carry(self, sender: str, to: Sequence[Mailbox], *message: Any, **how: Any) -> Mapping[Mailbox, Fate]:
+        await trio.lowlevel.checkpoint()
+        return dict.fromkeys(to, Deferred(0, "", "no connection"))
+
+    async def close(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+
+async def test_a_smarthost_that_is_down_for_long_costs_neither_memory_nor_the_disk(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    """Each of what is due brings its head from the disk: thousands of them, at each piece of news, were too much."""
+    due = Asked(*map(failure, range(2 * PUT_OFF)))
+    ports = make_service_ports(failures=due, now=TurnedClock(), scratch=tmp_path)
+    reporting = Reporting(ports, Down())  # type: ignore[arg-type]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(reporting.run, lambda: None)
+        await trio.sleep(PUT_OFF)  # seconds enough for all
+        assert due.most <= PUT_OFF + ALL_AT_ONCE
+        before = due.rounds
+        await trio.sleep(60)
+        assert due.rounds - before <= 61
+        reporting.drain()

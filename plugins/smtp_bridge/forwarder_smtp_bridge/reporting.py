@@ -20,7 +20,10 @@ from forwarder_smtp_bridge.smarthost import Smarthost
 
 GIVE_UP = timedelta(days=5)
 ALL_AT_ONCE = 20
+PUT_OFF = 500
+"""So many wait for their next try at most, and no more are begun meanwhile: each round has the heads of all."""
 DONE = 10.0
+PAUSE = 1.0
 STATUS = {32: "5.4.7", 48: "5.1.1", 50: "5.4.6", 52: "5.4.6", 53: "5.4.7"}
 UNREAD = {
     32: "it could not be passed on in a week",
@@ -59,12 +62,14 @@ class Reporting:
             for failure in due:
                 nursery.start_soon(self._report, failure)
         if not due:
+            await trio.sleep(PAUSE if self._put_off else 0.0)  # each piece of news would have all these read again
             with trio.move_on_after(self._until_next()):
                 await self._ports.failures.wait()
 
     async def _due(self) -> Sequence[Failure]:
         """What was put off stands first at the node: more are asked for, or it would hide what is new."""
-        found = await self._ports.failures.due(len(self._put_off) + ALL_AT_ONCE)
+        more = min(ALL_AT_ONCE, max(PUT_OFF - len(self._put_off), 0))
+        found = await self._ports.failures.due(len(self._put_off) + more)
         there = {failure.number for failure in found}
         self._put_off = {number: put for number, put in self._put_off.items() if number in there}
         now = self._ports.now()
