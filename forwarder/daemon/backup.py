@@ -1,7 +1,8 @@
 """`backup`: everything a node is, of one moment, in a folder that appears complete or not at all (docs/operations.md).
 
-* Bodies are linked (copied where that cannot be) before the database is copied, and those of its rows once more after:
-  no row of the copy is without its body. Bodies never change, so a link is as good as a copy, on the same disk.
+* Small bodies are in the database. Files of others are linked (copied where that cannot be) before it is copied, and
+  those of its rows once more after: no row of the copy is without its body. Bodies never change, so a link is as good
+  as a copy, on the same disk.
 * SHA256SUMS is what `sha256sum -c` reads; manifest.json names the sum of that file, so a backup is whole or refused.
 * A body that is lost or has another size is named, and no reason to have no backup at all.
 """
@@ -22,7 +23,7 @@ from forwarder.config.disk import locked, sync_folder
 from forwarder.config.settings import Settings
 from forwarder.daemon.state import DATABASE
 from forwarder.storage.bodies import Bodies
-from forwarder.storage.snapshot import bodies_of, copy_database
+from forwarder.storage.snapshot import Body, bodies_of, copy_database
 
 VERSION = 1
 MANIFEST, SUMS = "manifest.json", "SHA256SUMS"
@@ -119,19 +120,27 @@ def _bodies(bodies: Bodies, state: Path, sums: TextIO, go_on: Callable[[], None]
     needed: set[str] = set()
     for body in bodies_of(state / DATABASE):
         go_on()
-        target = state / "bodies" / body.file[:2] / body.file
-        there = _link(bodies.path(body.file), target)
         needed.add(body.file)
-        if there and target.stat().st_size == body.size:
+        if _taken(body, bodies, state / "bodies", sums):
             messages += 1
             octets += body.size
-            sums.write(f"{body.sha256.hex()}  state/bodies/{body.file[:2]}/{body.file}\n")
         elif body.kept:
-            damaged.append(body.file)
+            damaged.append(body.file or f"of message {body.message}")
     for entry in _files(state / "bodies"):
         if entry.name not in needed:
             entry.unlink()
     return {"messages": messages, "octets": octets, "damaged": sorted(damaged)}
+
+
+def _taken(body: Body, bodies: Bodies, into: Path, sums: TextIO) -> bool:
+    """Whether it is there as its row has it. A small one came with the database."""
+    if not body.file:
+        return body.inside == body.size
+    name = f"{body.file[:2]}/{body.file}"
+    if not _link(bodies.path(body.file), into / name) or (into / name).stat().st_size != body.size:
+        return False
+    sums.write(f"{body.sha256.hex()}  state/bodies/{name}\n")
+    return True
 
 
 # -- the rest

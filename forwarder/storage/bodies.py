@@ -1,8 +1,9 @@
-"""Bodies of messages as files: `bodies/xx/NAME`, what is more than GATHERED octets written in `bodies/spool/` first.
+"""Bodies of messages: small ones beside their rows, others as files, `bodies/xx/NAME`, first `bodies/spool/NAME`.
 
-* name and octets -> fsync of the file, of the folder and, until somebody has, of the folder above it, all before the
-  row's COMMIT: a row always has its file, after a loss of power too.
-* Those that come in one moment, or while all LANDINGS are taken, land in groups: one thread call, one folder for each.
+* A small one (SMALL octets at most) is committed with its message's row: it lands with it and leaves with it.
+* A file: name and octets -> fsync of the file, of the folder and, until somebody has, of the folder above it, all
+  before the row's COMMIT: a row always has its body, after a loss of power too.
+* Files that come in one moment, or while all LANDINGS are taken, land in groups: one thread call, one folder for each.
 * A file without a row is an orphan of a crash; `sweep` removes it, never one that is just landing.
 * Nothing is held in memory but one slice and the header section; files are 0600, folders 0700.
 """
@@ -22,8 +23,8 @@ from forwarder.model import Mailbox
 from forwarder.store.views import HeaderScan, Range, Views
 
 SPOOL = "spool"
-GATHERED = 32 << 10
-"""Octets that wait in memory for more before they go to the disk."""
+SMALL = 32 << 10
+"""Octets that wait in memory for more before they go to a file; what ends before lies in the database."""
 LANDINGS, TOGETHER = 8, 4
 """Groups that land at once, and bodies of one: a thread waits for the disk once for each file, and file systems take
 what several threads wait for in one go."""
@@ -43,6 +44,22 @@ class Upload:
         self._ended = False
 
     @property
+    def small(self) -> bool:
+        """Whether it goes beside its row: all of it is in memory."""
+        return self._file is None
+
+    @property
+    def octets(self) -> bytes:
+        """Of a small one."""
+        assert self.small
+        return bytes(self._gathered)
+
+    @property
+    def file(self) -> str:
+        """As its message's row names it."""
+        return "" if self.small else self.name
+
+    @property
     def sha256(self) -> bytes:
         return self._hash.digest()
 
@@ -55,32 +72,35 @@ class Upload:
         return self.views.claimed
 
     async def write(self, data: bytes) -> None:
-        """Raises OSError where the disk is full or fails. A small message comes to the disk as it lands, at once."""
-        if len(self._gathered) + len(data) <= GATHERED:
+        """Raises OSError where the disk is full or fails."""
+        if self.small and self.size + len(data) <= SMALL:
             self._count(data)
             self._gathered += data
         else:
             await trio.to_thread.run_sync(self._write, data)
 
     async def abort(self) -> None:
-        if not self._ended:
+        if not self.small and not self._ended:
             self._ended = True
             with trio.CancelScope(shield=True):
                 await trio.to_thread.run_sync(self._remove)
 
     async def head(self, octets: int) -> bytes:
         """What it begins with. Raises OSError."""
-        if self._file is None:
+        if self.small:
             return bytes(self._gathered[:octets])
         return await trio.to_thread.run_sync(self._head, octets)
 
     def _head(self, octets: int) -> bytes:
-        self._put()
         with self.path.open("rb") as file:
             return file.read(octets)
 
     def _write(self, data: bytes) -> None:
-        self._put()
+        if self._file is None:
+            handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            self._file = os.fdopen(handle, "wb", buffering=0)
+            gathered, self._gathered = self._gathered, bytearray()
+            self._put(gathered)
         self._count(data)
         self._put(data)
 
@@ -89,23 +109,15 @@ class Upload:
         self._scan.feed(data)
         self.size += len(data)
 
-    def _put(self, data: bytes = b"") -> None:
-        """What was gathered, then these octets, to the file."""
-        if self._file is None:
-            handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            self._file = os.fdopen(handle, "wb", buffering=0)
-        octets, self._gathered = bytes(self._gathered) or data, bytearray()
+    def _put(self, octets: bytes | bytearray) -> None:
+        assert self._file is not None
         view = memoryview(octets)
         while view:
             view = view[self._file.write(view) :]
 
     def place(self, target: Path) -> None:
         """Under its lasting name, in a folder that is there (in a worker thread)."""
-        if self._file is None:
-            self.path = target
-            self._put()
-        else:
-            self.path.rename(target)
+        self.path.rename(target)
 
     def sync(self) -> None:
         """Its octets are on the disk (in a worker thread)."""
@@ -115,8 +127,8 @@ class Upload:
         self._ended = True
 
     def _remove(self) -> None:
-        if self._file is not None:
-            self._file.close()
+        assert self._file is not None
+        self._file.close()
         self.path.unlink(missing_ok=True)
 
 
@@ -155,7 +167,11 @@ class Bodies:
         return self._folder / name[:2] / name
 
     async def land(self, upload: Upload) -> None:
-        """Durable and named; safe from `sweep` until `landed`. Not to be cancelled. Raises OSError."""
+        """Durable and named; safe from `sweep` until `landed`. Not to be cancelled. Raises OSError.
+
+        A small one has nowhere to land but beside its row."""
+        if upload.small:
+            return
         if len(self._gathering.uploads) == TOGETHER:
             self._gathering = _Group()
         group = self._gathering

@@ -5,6 +5,7 @@
 * A job that raises fails alone. A disk that is full or broken fails its whole group, nothing of it is acknowledged,
   and the next group tries afresh. A waiter that is cancelled abandons its wait, never its job.
 * A job may run twice before it is committed once: it reads and writes through its connection and nothing else.
+* Reads that come while one is under way are read together, of one moment: one thread call for all of them.
 * The schema only grows: a database with migrations that this program does not know is refused.
 * A log that is not this file's is refused before anything is written (generation.py).
 """
@@ -15,7 +16,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 import apsw
 import structlog
@@ -30,6 +31,8 @@ WAITING_JOBS = 20_000
 """Jobs that may wait for a commit; more are told DatabaseBusy. Above `sessions`, each of which has one command out."""
 GROUP_JOBS = 1_000
 """Jobs of one transaction at most: what waits longer than that many still sees an end."""
+READ_TOGETHER = 100
+"""Reads of one moment at most."""
 COMPANY_SECONDS = 0.2
 """How long jobs that nobody waits for (`lazy`) wait for one that somebody does."""
 CHECKPOINT_PAGES = 2_000
@@ -82,6 +85,15 @@ class _Job(NamedTuple):
     point: str
 
 
+class _Reads:
+    """Reads that are made together. answers: in their order, once they are `done`."""
+
+    def __init__(self) -> None:
+        self.jobs: list[Callable[[apsw.Connection], Any]] = []
+        self.answers: list[Any] = []
+        self.done = trio.Event()
+
+
 class Database:
     """`open`, start `run` in a nursery, then `commit` and `read`; `close` commits what waits and ends `run`.
 
@@ -92,9 +104,11 @@ class Database:
         self._path = path
         self._schema = (*schema, Migration("generation-1", generation.SQL))
         self._writing = trio.CapacityLimiter(1)
-        self._reading = trio.CapacityLimiter(1)
+        self._reading = trio.Lock()
+        self._read_thread = trio.CapacityLimiter(1)
         self._writer: apsw.Connection | None = None
         self._reader: apsw.Connection | None = None
+        self._reads = _Reads()
         self._waiting: deque[_Job] = deque()
         self._turned_away: list[_Job] = []
         self._some, self._hurry, self._ended = trio.Event(), trio.Event(), trio.Event()
@@ -164,7 +178,18 @@ class Database:
 
     async def read(self, job: Callable[[apsw.Connection], T]) -> T:
         """What `job` reads, of one consistent moment, on a connection that cannot write. Sees all that is committed."""
-        return await trio.to_thread.run_sync(self._read, job, limiter=self._reading)
+        if len(self._reads.jobs) == READ_TOGETHER:
+            self._reads = _Reads()
+        reads, place = self._reads, len(self._reads.jobs)
+        reads.jobs.append(job)
+        if place == 0:  # the first reads for those who come until its turn: they wait for it
+            with trio.CancelScope(shield=True):
+                await self._read_together(reads)
+        await reads.done.wait()
+        answer = reads.answers[place]
+        if isinstance(answer, Exception):
+            raise answer
+        return cast("T", answer)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """The committer. Ends after `close`; cancelled, it finishes the group under way and fails what waits."""
@@ -176,6 +201,16 @@ class Database:
         finally:
             with trio.CancelScope(shield=True):
                 await self._end()
+
+    async def _read_together(self, reads: _Reads) -> None:
+        async with self._reading:
+            if reads is self._reads:
+                self._reads = _Reads()
+            try:
+                reads.answers = await trio.to_thread.run_sync(self._read, reads.jobs, limiter=self._read_thread)
+            except Exception as error:  # closed, or a disk that does not even begin
+                reads.answers = [error] * len(reads.jobs)
+            reads.done.set()
 
     # -- the committer's steps
 
@@ -213,7 +248,7 @@ class Database:
         self._waiting.clear()
         self._turned_away = []
         try:
-            await trio.to_thread.run_sync(self._close_reader, limiter=self._reading)
+            await trio.to_thread.run_sync(self._close_reader, limiter=self._read_thread)
             await trio.to_thread.run_sync(self._close_writer, limiter=self._writing)
         finally:
             self._ended.set()
@@ -231,14 +266,14 @@ class Database:
         self._log_is_copied = False
         return answers[len(first) :]
 
-    def _read(self, job: Callable[[apsw.Connection], T]) -> T:
+    def _read(self, jobs: Sequence[Callable[[apsw.Connection], Any]]) -> list[Any]:
         if self._reader is None:
             raise DatabaseClosed(f"{self._path} is not open")
         self._reader.execute("BEGIN")
         try:
-            return job(self._reader)
+            return [_answer(job, self._reader) for job in jobs]
         finally:
-            self._reader.execute("ROLLBACK")
+            _undo(self._reader)
 
     def _checkpoint(self) -> None:
         assert self._writer is not None
@@ -363,6 +398,14 @@ def _each(connection: apsw.Connection, group: Sequence[_Job]) -> list[Any]:
         _undo(connection)
         raise
     return answers
+
+
+def _answer(job: Callable[[apsw.Connection], Any], connection: apsw.Connection) -> Any:
+    """What it read, or raised: told to its own waiter."""
+    try:
+        return job(connection)
+    except Exception as error:
+        return error
 
 
 def _undo(connection: apsw.Connection) -> None:

@@ -22,7 +22,7 @@ import apsw
 from forwarder.agent.owed import Owed
 from forwarder.model import handle
 from forwarder.ports import Debt
-from forwarder.storage import keys
+from forwarder.storage import body_rows, keys
 from forwarder.storage.bodies import SPOOL, Bodies
 from forwarder.storage.ledger import debt_of
 from forwarder.store.machine import Event, Life
@@ -103,17 +103,20 @@ class Inspection:
             last = page[-1].number
 
     def _message(self, row: _Row) -> Iterator[Problem]:
-        path, name = self._bodies.path(row.file), f"message {row.number} of {row.account}"
+        body = _Body(row, self._bodies.path(row.file) if row.file else None)
+        name = f"message {row.number} of {row.account}"
+        self.checked["bodies"] += not row.file and not row.removed
         if row.freed is not None or row.removed:
             if row.live:
-                yield Problem("row", f"{name} is freed, and a key opens it", partial(_revive, row=row, path=path))
-        elif not path.is_file():
+                yield Problem("row", f"{name} is freed, and a key opens it", partial(_revive, body=body))
+        elif (size := body.size(self._connection)) is None:
             whom = self._who_is_left(row.number)
-            yield Problem("body", f"{name} has lost its body{whom}", partial(_close, row=row, path=path, now=self._now))
-        elif (size := path.stat().st_size) != row.size:
-            yield Problem("body", f"{name}: its body {row.file} has {size} octets, not {row.size}")
-        elif self._deep and _digest(path) != row.sha256:
-            yield Problem("body", f"{name}: its body {row.file} is not what was written (SHA-256)")
+            yield Problem("body", f"{name} has lost its body{whom}", partial(_close, body=body, now=self._now))
+        elif size != row.size:
+            yield Problem("body", f"{name}: its body {row.file or 'in the database'} has {size} octets, not {row.size}")
+        elif self._deep and body.sha256(self._connection) != row.sha256:
+            text = f"{name}: its body {row.file or 'in the database'} is not what was written (SHA-256)"
+            yield Problem("body", text)
         elif not row.live and not row.archived:
             yield Problem(
                 "row", f"{name} is kept, and no key opens it", partial(_free, number=row.number, now=self._now)
@@ -183,6 +186,26 @@ class _Row(NamedTuple):
     live: int
 
 
+class _Body(NamedTuple):
+    """Where it is: a file, or (path None) beside its row."""
+
+    row: _Row
+    path: Path | None
+
+    def size(self, c: apsw.Connection) -> int | None:
+        """None: it is not there."""
+        if self.path is not None:
+            return self.path.stat().st_size if self.path.is_file() else None
+        found = keys.rows(c, "SELECT length(octets) FROM small_body WHERE message = ?", (self.row.number,))
+        return int(found[0][0]) if found else None
+
+    def sha256(self, c: apsw.Connection) -> bytes:
+        if self.path is None:
+            return hashlib.sha256(body_rows.read(c, self.row.number, [(0, self.row.size)])).digest()
+        with self.path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").digest()
+
+
 def spool(folder: Path) -> Sequence[Path]:
     """Uploads that a crash left: only while no daemon runs."""
     place = folder / SPOOL
@@ -203,13 +226,8 @@ def _unreadable(debt: Debt) -> str | None:
     return None
 
 
-def _digest(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").digest()
-
-
 def _needed(c: apsw.Connection, name: str) -> bool:
-    return bool(keys.rows(c, "SELECT 1 FROM message WHERE file = ? AND removed = 0", (name,)))
+    return bool(keys.rows(c, "SELECT 1 FROM message WHERE file = ? AND file <> '' AND removed = 0", (name,)))
 
 
 # -- jobs of the writer
@@ -227,12 +245,14 @@ def _drop(c: apsw.Connection, table: str, number: int) -> bool:
     return c.changes() > 0
 
 
-def _close(c: apsw.Connection, row: _Row, path: Path, now: int) -> bool:
+def _close(c: apsw.Connection, body: _Body, now: int) -> bool:
     """Its keys end as if its sender had taken it back; its readers are told "no such message" at once."""
-    if path.is_file() or not keys.rows(c, "SELECT 1 FROM message WHERE number=? AND freed IS NULL", (row.number,)):
+    number = body.row.number
+    kept = keys.rows(c, "SELECT 1 FROM message WHERE number=? AND freed IS NULL", (number,))
+    if body.size(c) is not None or not kept:
         return False
-    keys.end(c, keys.of_message(c, row.number), Event.cancel, now)
-    c.execute("UPDATE message SET freed=coalesce(freed, ?), removed=1 WHERE number=?", (now, row.number))
+    keys.end(c, keys.of_message(c, number), Event.cancel, now)
+    c.execute("UPDATE message SET freed=coalesce(freed, ?), removed=1 WHERE number=?", (now, number))
     return True
 
 
@@ -244,12 +264,13 @@ def _free(c: apsw.Connection, number: int, now: int) -> bool:
     return c.changes() > 0
 
 
-def _revive(c: apsw.Connection, row: _Row, path: Path) -> bool:
+def _revive(c: apsw.Connection, body: _Body) -> bool:
     """The body is there: it is kept again. It is not: its keys end."""
-    if path.is_file():
-        c.execute("UPDATE message SET freed=NULL, removed=0 WHERE number=?", (row.number,))
+    number = body.row.number
+    if body.size(c) is not None:
+        c.execute("UPDATE message SET freed=NULL, removed=0 WHERE number=?", (number,))
         return True
-    return keys.end(c, keys.of_message(c, row.number), Event.cancel, row.freed or 0) > 0
+    return keys.end(c, keys.of_message(c, number), Event.cancel, body.row.freed or 0) > 0
 
 
 def _unneeded(c: apsw.Connection, name: str) -> bool:

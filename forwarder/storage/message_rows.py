@@ -10,6 +10,7 @@ import apsw
 
 from forwarder.model import Mailbox
 from forwarder.ports import Due
+from forwarder.storage import body_rows
 from forwarder.storage.bodies import Upload
 from forwarder.storage.keys import mailbox, text
 from forwarder.store.views import Range
@@ -66,18 +67,21 @@ def insert(
     archived: bool = False,
     origin: str | None = None,
 ) -> int:
-    """Its number. The body must have landed. origin: of a copy, whose `account` is then an address (`quotas`)."""
+    """Its number. The body must have landed, unless it is small. origin: of a copy; `account` is then an address."""
     views = upload.views
     c.execute(
         """INSERT INTO message
         (account, file, size, sha256, headers, summary, letter, fingerprint, made, expires, archived, origin)
         VALUES (?,?,?,?,?,?,?,?,?,?,?,?)""",
         (
-            *(account, upload.name, upload.size, upload.sha256, views.headers, pack_ranges(views.summary)),
+            *(account, upload.file, upload.size, upload.sha256, views.headers, pack_ranges(views.summary)),
             *(letter, fingerprint, now, expires, int(archived), origin),
         ),
     )
-    return c.last_insert_rowid()
+    message = c.last_insert_rowid()
+    if upload.small:
+        body_rows.insert(c, message, upload)
+    return message
 
 
 def first_keys(c: apsw.Connection, fingerprint: bytes, now: int) -> Submitted | None:

@@ -159,4 +159,13 @@ SCHEMA = (
         END;
         """,
     ),
+    # Small bodies, beside their rows: `file` is '' then.
+    Migration(
+        "bodies-1",
+        """
+        CREATE TABLE small_body (message INTEGER PRIMARY KEY REFERENCES message (number), octets BLOB NOT NULL);
+        DROP INDEX message_file;
+        CREATE INDEX message_file ON message (file) WHERE file <> '';
+        """,
+    ),
 )

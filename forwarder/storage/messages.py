@@ -18,7 +18,7 @@ import trio
 
 from forwarder.model import handle
 from forwarder.ports import Child, Clock, Due, Verdict
-from forwarder.storage import keys, listing, message_rows, return_rows
+from forwarder.storage import body_rows, keys, listing, message_rows, return_rows
 from forwarder.storage.bodies import Bodies, Upload
 from forwarder.storage.database import Database
 from forwarder.storage.keys import Fresh, Held
@@ -147,7 +147,8 @@ class StoredMessages:
     async def discard(self, upload: Upload) -> None:
         with trio.CancelScope(shield=True):
             await upload.abort()
-            await self.bodies.remove([upload.name])
+            if not upload.small:
+                await self.bodies.remove([upload.name])
 
     # -- a reader's side
 
@@ -168,7 +169,13 @@ class StoredMessages:
 
     async def read(self, held: Held, ranges: Sequence[Range]) -> bytes:
         """Octets of its body. Raises FileNotFoundError once it has left the disk."""
-        return await self.bodies.read(held.file, ranges)
+        return await self.octets(held.message, held.file, ranges)
+
+    async def octets(self, message: int, file: str, ranges: Sequence[Range]) -> bytes:
+        """Of the body that a message's row names. Raises FileNotFoundError."""
+        if file:
+            return await self.bodies.read(file, ranges)
+        return await self.database.read(lambda c: body_rows.read(c, message, ranges))
 
     async def served(self, held: Held, read: Read) -> None:
         """Octets of a view go out: the read status rises, after COMMIT. A disk that fails keeps nobody from reading."""

@@ -27,13 +27,14 @@ GIVE_UP = 7 * 86400
 
 
 class Due(NamedTuple):
-    """A failure to be reported. file, headers: the body and the octets of its header section, if it is still there."""
+    """A failure to be reported. message, file, headers: its body and the octets of that one's header section."""
 
     key: int
     sender: str
     recipient: str
     code: int
     ended: int
+    message: int
     file: str
     headers: int
 
@@ -108,7 +109,7 @@ def _fail(c: apsw.Connection, root: int, code: int, now: int) -> None:
 
 def due(c: apsw.Connection, now: int, limit: int) -> Sequence[Due]:
     sql = """SELECT r.key, r.sender, iif(m.origin IS NULL, k.recipient, m.account), r.code, r.ended,
-        m.file, m.headers FROM returned r
+        m.number, m.file, m.headers FROM returned r
         JOIN message_key k ON k.number = r.key JOIN message m ON m.number = k.message
         WHERE r.ended IS NOT NULL AND r.reported = 0 AND r.quiet_until <= ? ORDER BY r.quiet_until LIMIT ?"""
     return [Due._make(row) for row in keys.rows(c, sql, (now, limit))]

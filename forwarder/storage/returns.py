@@ -109,7 +109,7 @@ class Returns:
 
     async def _failure(self, row: return_rows.Due) -> Failure:
         try:
-            head = await self._messages.bodies.read(row.file, [(0, min(row.headers, HEAD_OCTETS))])
+            head = await self._messages.octets(row.message, row.file, [(0, min(row.headers, HEAD_OCTETS))])
         except OSError:
             head = b""
         recipient = mailbox(row.recipient)

@@ -14,9 +14,14 @@ from forwarder.storage import generation
 
 
 class Body(NamedTuple):
-    """What a row says of its body. kept: its file must be there; else it may have left the disk already."""
+    """What a row says of its body. kept: it must be there; else it may have left the disk already.
 
+    file: '' where it is in the database; `inside`: how many octets are there then, None: it is not.
+    """
+
+    message: int
     file: str
+    inside: int | None
     size: int
     sha256: bytes
     kept: bool
@@ -54,9 +59,10 @@ def bodies_of(copy: Path) -> Iterator[Body]:
     """Of every message that has, or may have, a body."""
     connection = apsw.Connection(str(copy), flags=apsw.SQLITE_OPEN_READONLY)
     try:
-        sql = "SELECT file, size, sha256, freed FROM message WHERE removed = 0"
+        sql = """SELECT m.number, m.file, length(b.octets), m.size, m.sha256, m.freed IS NULL
+            FROM message m LEFT JOIN small_body b ON b.message = m.number WHERE m.removed = 0"""
         found: Iterator[Any] = connection.execute(sql)
-        for file, size, sha256, freed in found:
-            yield Body(file, size, sha256, freed is None)
+        for number, file, inside, size, sha256, kept in found:
+            yield Body(number, file, inside, size, sha256, bool(kept))
     finally:
         connection.close()

@@ -16,7 +16,7 @@ import trio
 
 from forwarder.ports import Clock
 from forwarder.ports.setbacks import Setback
-from forwarder.storage import keys, return_rows
+from forwarder.storage import body_rows, keys, return_rows
 from forwarder.storage.bodies import Bodies
 from forwarder.storage.database import Database, DatabaseBusy, DatabaseClosed
 from forwarder.store.machine import Event
@@ -60,7 +60,7 @@ class Sweeping:
         while await self._database.commit(lambda c: _expire(c, now), point="expired"):
             self._ended()  # their sources may be owed an un-pin
         while freed := await self._database.read(lambda c: _freed(c, now - GRACE)):
-            await self._bodies.remove([name for _, name in freed])
+            await self._bodies.remove([name for _, name in freed if name])
             numbers = [number for number, _ in freed]
             await self._database.commit(lambda c, n=numbers: _removed(c, n), point="removed")  # type: ignore[misc]
         while await self._database.commit(lambda c: _forget(c, now), point="forgotten"):
@@ -102,6 +102,7 @@ def _freed(c: apsw.Connection, before: int) -> Sequence[tuple[int, str]]:
 
 
 def _removed(c: apsw.Connection, numbers: Collection[int]) -> None:
+    body_rows.remove(c, numbers)
     c.executemany("UPDATE message SET removed=1 WHERE number=?", [(number,) for number in numbers])
 
 
@@ -121,5 +122,5 @@ def _forget(c: apsw.Connection, now: int) -> int:
 
 def _known(c: apsw.Connection, names: Sequence[str]) -> set[str]:
     marks = ",".join("?" * len(names))
-    sql = f"SELECT file FROM message WHERE file IN ({marks}) AND removed=0"  # noqa: S608  # as many marks as names
+    sql = f"SELECT file FROM message WHERE file IN ({marks}) AND file <> '' AND removed=0"  # noqa: S608  # as many marks as names
     return {str(name) for (name,) in c.execute(sql, names)}

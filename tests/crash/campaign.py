@@ -43,6 +43,8 @@ SETTLED_SECONDS = 0.01
 NEEDS = {"removed": 4000.0, "ledger.reopen": A_DAY + 3600, "reported": 2 * QUIET}
 """Seconds that the clock must turn for a point: a body was freed a while ago, a store's next repeat is due, the MTA
 has surely had its answer."""
+SMALL_WITHOUT = """SELECT m.number FROM message m LEFT JOIN small_body b ON b.message = m.number
+    WHERE m.file = '' AND m.removed = 0 AND (b.octets IS NULL OR length(b.octets) <> m.size)"""
 RARE, RARE_IN_HASTE = 0.02, 0.3
 
 
@@ -209,8 +211,10 @@ class Campaign:
         try:
             if (health := connection.execute("PRAGMA integrity_check").get) != "ok":
                 self.truth.fault("the database is broken:", health)
-            found = connection.execute("SELECT file, freed IS NULL FROM message").fetchall()
+            found = connection.execute("SELECT file, freed IS NULL FROM message WHERE file <> ''").fetchall()
             rows = {str(name): bool(kept) for name, kept in found}
+            for (number,) in connection.execute(SMALL_WITHOUT):
+                self.truth.fault("a message without its small body", number)
         finally:
             connection.close()
         bodies = self.house.folder / "state" / "bodies"

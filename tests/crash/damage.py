@@ -41,6 +41,10 @@ def _lost_body(c: apsw.Connection, state: Path, now: float) -> None:
     _key(c, _message(c, secrets.token_hex(16), now), KEPT)
 
 
+def _lost_small_body(c: apsw.Connection, state: Path, now: float) -> None:
+    _key(c, _message(c, "", now), KEPT)
+
+
 def _kept_for_nobody(c: apsw.Connection, state: Path, now: float) -> None:
     name = secrets.token_hex(16)
     _body(state, name)
@@ -73,6 +77,7 @@ KINDS: tuple[Plant, ...] = (
     _orphan,
     _upload,
     _lost_body,
+    _lost_small_body,
     _kept_for_nobody,
     _key_of_nothing,
     _debt,

@@ -51,6 +51,16 @@ async def notify(house: House, sent: Sent) -> int:
     return int(response.data.results[0].code)
 
 
+async def begin(house: House, **how: Any) -> bool:
+    """The first life in a folder: readers are shown all that is theirs once every address file was met."""
+    if not await house.start(**how):
+        return False
+    with trio.fail_after(20):
+        while not (await house.ask("status"))["catalogue"]["complete"]:
+            await trio.lowlevel.checkpoint()
+    return True
+
+
 async def waiting(house: House) -> list[bytes]:
     login = rnaqp.Authenticate("brian", PASSWORD)
     response = await ask(house, "rnaqp", RNAQP, login, rnaqp.Peek(None, 100))
@@ -79,7 +89,7 @@ def said(house: House) -> str:
 
 @pytest.mark.parametrize("fault", [FULL, BROKEN])
 async def test_a_failing_disk_acknowledges_nothing_serves_its_readers_and_recovers(house: House, fault: int) -> None:
-    assert await house.start(disk=True)
+    assert await begin(house, disk=True)
     before, during = Sent("sub", 1, 0), Sent("sub", 2, 0)
     role = Sent("role", 3, 0)
     assert await notify(house, before) == 0
@@ -106,7 +116,7 @@ async def test_a_failing_disk_acknowledges_nothing_serves_its_readers_and_recove
 
 
 async def test_a_log_torn_by_a_crash_gives_all_that_was_acknowledged(house: House) -> None:
-    assert await house.start()
+    assert await begin(house)
     sent = [Sent("sub", number, 0) for number in range(5)]
     for one in sent:
         assert await notify(house, one) == 0
@@ -125,14 +135,14 @@ async def test_a_database_of_an_older_version_is_brought_up_to_date(house: House
     older = Database(house.folder / "state" / "forwarder.db", SCHEMA[:-1])
     await older.open()
     await older.close()
-    assert await house.start()
+    assert await begin(house)
     assert await notify(house, Sent("sub", 1, 0)) == 0
     assert (await submit(house, 7)).status.name == "noerror"
     assert await house.stop() == 0
 
 
 async def test_a_database_of_a_newer_version_is_refused_in_one_line(house: House) -> None:
-    assert await house.start()
+    assert await begin(house)
     assert await house.stop() == 0
     connection = apsw.Connection(str(house.folder / "state" / "forwarder.db"))
     connection.execute("INSERT INTO migrations VALUES ('later-9', 99)")
@@ -144,7 +154,7 @@ async def test_a_database_of_a_newer_version_is_refused_in_one_line(house: House
 
 async def test_a_daemon_that_starts_on_a_full_disk_serves_its_readers_and_recovers(house: House) -> None:
     sent = Sent("sub", 1, 0)
-    assert await house.start()
+    assert await begin(house)
     assert await notify(house, sent) == 0
     assert sent.key in await waiting(house)
     assert await house.stop() == 0
@@ -161,7 +171,7 @@ async def test_a_daemon_that_starts_on_a_full_disk_serves_its_readers_and_recove
 async def test_a_daemon_that_was_killed_starts_on_a_full_disk_too(house: House) -> None:
     """Its log cannot be copied into the file yet; it is read all the same."""
     sent = Sent("sub", 1, 0)
-    assert await house.start()
+    assert await begin(house)
     assert await notify(house, sent) == 0
     assert sent.key in await waiting(house)
     house.kill()
@@ -178,7 +188,7 @@ async def test_a_daemon_that_was_killed_starts_on_a_full_disk_too(house: House) 
 
 async def test_killed_after_a_sync_that_failed_no_message_is_without_its_body(house: House) -> None:
     """What the log has of a commit that failed may be found at the next start, as a commit that went well."""
-    assert await house.start(disk=True)
+    assert await begin(house, disk=True)
     house.control.set_disk(BROKEN)
     assert (await submit(house, 7)).status.name == "errorinternalproblem"
     house.kill()
@@ -195,7 +205,7 @@ async def test_a_log_of_an_older_time_is_refused_in_one_line_and_nothing_is_lost
     state = house.folder / "state"
     log = state / "forwarder.db-wal"
     sent = [Sent("sub", number, 0) for number in range(4)]
-    assert await house.start()
+    assert await begin(house)
     assert await notify(house, sent[0]) == 0
     old = log.read_bytes()
     assert await house.stop() == 0
@@ -219,7 +229,7 @@ async def test_a_log_of_an_older_time_is_refused_in_one_line_and_nothing_is_lost
 
 async def test_what_is_restored_over_a_killed_node_has_no_log_of_it(house: House, tmp_path: Path) -> None:
     first, second = Sent("sub", 1, 0), Sent("sub", 2, 0)
-    assert await house.start()
+    assert await begin(house)
     assert await notify(house, first) == 0
     await house.ask("backup", into=str(tmp_path / "saved"))
     assert await notify(house, second) == 0

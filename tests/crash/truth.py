@@ -86,7 +86,8 @@ class Submission:
 
 
 def body(number: int) -> bytes:
-    return b"Subject: %d\n\n" % number + b"%d " % number * (number % 977)
+    """Most are small; some need a file of their own."""
+    return b"Subject: %d\n\n" % number + b"%d " % number * (number % 977) * (1 if number % 5 else 20)
 
 
 class Truth:

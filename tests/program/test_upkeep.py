@@ -19,7 +19,7 @@ import pytest
 from forwarder.config.settings import load_settings
 from forwarder.daemon.backup import back_up
 from forwarder.model import user_label
-from forwarder.storage.bodies import Bodies
+from forwarder.storage.bodies import SMALL, Bodies
 from forwarder.wire.msrap import QuerySize, Retrieve, UnPin, View
 from forwarder.wire.rnaqp import Peek
 
@@ -76,11 +76,11 @@ def node(tmp_path: Path) -> Iterator[Node]:
 
 
 def fill(node: Node) -> bytes:
-    """A message, and a notification that waits; the message's key."""
+    """A message with a file of its own, and a notification that waits; the message's key."""
     with Session(node, "rnasp") as store:
         assert notify(store, notification(f"brian@{DOMAIN}", b"k" * 16)) == [0]
     with Session(node, "msoap", "brian") as originator:
-        [key] = submit(originator, "role@isp.example")
+        [key] = submit(originator, "role@isp.example", body=b"Subject: x\n\n" + bytes(SMALL))
     return key
 
 

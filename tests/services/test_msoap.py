@@ -11,7 +11,7 @@ import trio
 
 from forwarder.model import Mailbox, Peer, parse_mailbox
 from forwarder.ports import Copy
-from forwarder.storage.bodies import GATHERED, Upload
+from forwarder.storage.bodies import SMALL, Upload
 from forwarder.store.letters import letter
 from forwarder.wire import msoap
 from forwarder.wire.msoap import (
@@ -127,7 +127,7 @@ async def test_a_step_out_of_place_ends_the_submission(
 async def test_a_session_that_ends_takes_its_submission_with_it(house: StoreHouse) -> None:
     talk = await house.originator()
     await talk.say(ENVELOPE)
-    await talk.say(SubmitMsgChunk(False, 0, bytes(GATHERED + 1)))
+    await talk.say(SubmitMsgChunk(False, 0, bytes(SMALL + 1)))
     assert spool(house) == 1
     await talk.close()
     assert spool(house) == 0

@@ -20,8 +20,8 @@ from forwarder.store.letters import letter
 
 async def submit(messages: StoredMessages, body: bytes) -> bytes:
     upload = messages.upload()
-    for at in range(0, len(body), 1000):
-        await upload.write(body[at : at + 1000])
+    for at in range(0, len(body), 5000):
+        await upload.write(body[at : at + 5000])
     expires = messages.now + 86_400
     made = letter("toby", upload.size, upload.sha256, None, expires)
     recipients = (parse_mailbox("brian@pobox.example"),)
@@ -42,7 +42,7 @@ async def main(folder: Path, now: float) -> None:
 
 async def work(messages: StoredMessages, name: str) -> None:
     for n in range(10**9):
-        body = f"{name} {n} ".encode() * 500
+        body = f"{name} {n} ".encode() * (500 if n % 2 else 5000)
         key = await submit(messages, body)
         print("kept", key.hex(), len(body), flush=True)
         if n % 3 == 0:

@@ -15,7 +15,7 @@ import pytest
 import trio
 
 from forwarder.model import parse_mailbox
-from forwarder.storage.bodies import GATHERED, SPOOL, TOGETHER, Bodies, Upload
+from forwarder.storage.bodies import SMALL, SPOOL, TOGETHER, Bodies, Upload
 from forwarder.storage.database import Database
 from forwarder.storage.message_rows import Envelope
 from forwarder.storage.message_schema import SCHEMA
@@ -58,8 +58,10 @@ def opened(folder: Path) -> Bodies:
 
 
 async def uploaded(folder: Path, name: str) -> Upload:
+    """Large enough for a file of its own."""
     upload = Upload(folder / "bodies" / SPOOL / name)
     await upload.write(b"Subject: x\n\n")
+    await upload.write(bytes(SMALL))
     return upload
 
 
@@ -135,10 +137,9 @@ async def test_none_of_many_that_land_at_once_relies_on_another(tmp_path: Path, 
     assert power.of(names[0]) == order(names[0])
 
 
-async def test_a_large_body_has_its_octets_and_its_lasting_name_on_the_disk(tmp_path: Path, power: Power) -> None:
+async def test_its_octets_and_its_lasting_name_are_on_the_disk(tmp_path: Path, power: Power) -> None:
     bodies = opened(tmp_path)
     upload = await uploaded(tmp_path, "ab01")
-    await upload.write(bytes(GATHERED))
     assert (tmp_path / "bodies" / SPOOL / "ab01").exists()
     power.synced.clear()
     await bodies.land(upload)
@@ -220,8 +221,11 @@ async def test_no_row_is_committed_before_its_body_is_lasting(
 
     monkeypatch.setattr(Database, "_transact", noted)
     power.synced.clear()
-    upload = await sent(messages)
+    upload = await sent(messages, bytes(SMALL))
     assert power.of("") == [*order(upload.name), "COMMIT"]
+    power.synced.clear()
+    await sent(messages)
+    assert power.of("") == ["COMMIT"], "a small one is in the database"
     await messages.database.close()
 
 
@@ -237,7 +241,7 @@ async def test_a_commit_of_which_nobody_knows_keeps_its_body(
     with monkeypatch.context() as broken:
         broken.setattr(messages.database, "commit", fails)
         with pytest.raises(apsw.IOError):
-            await sent(messages)
+            await sent(messages, bytes(SMALL))
     assert len(list(messages.bodies.names())) == 1
     assert not messages.bodies.landing(), "the next sweep decides"
     await messages.database.close()
@@ -252,11 +256,11 @@ async def store(folder: Path, nursery: trio.Nursery) -> StoredMessages:
     return messages
 
 
-async def sent(messages: StoredMessages) -> Upload:
+async def sent(messages: StoredMessages, rest: bytes = b"") -> Upload:
     brian = parse_mailbox("brian@pobox.example")
     upload = messages.upload()
-    await upload.write(b"Subject: x\n\n")
+    await upload.write(b"Subject: x\n\n" + rest)
     made = letter("toby", upload.size, upload.sha256, upload.claimed, NOW + 86400)
-    envelope = Envelope("toby", (brian,), (), made, NOW + 86400, b"print", 1 << 20)
+    envelope = Envelope("toby", (brian,), (), made, NOW + 86400, upload.sha256, 1 << 20)
     await messages.submit(upload, envelope)
     return upload

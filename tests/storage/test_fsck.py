@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import apsw
@@ -14,7 +14,7 @@ from forwarder.ports import Debt
 from forwarder.storage import inbox, ledger, message_schema
 from forwarder.storage.fsck import Inspection, Problem
 
-from .test_messages import BOB, BRIAN, FREDA, House
+from .test_messages import BOB, BODY, BRIAN, FREDA, LARGE, House
 
 SCHEMA = (*inbox.SCHEMA, *ledger.SCHEMA, *message_schema.SCHEMA)
 
@@ -58,9 +58,44 @@ async def write(house: House, sql: str, *values: object) -> None:
     await house.database.commit(job, point="test")
 
 
-def body(house: House) -> Path:
-    (name,) = house.files
-    return house.messages.bodies.path(name)
+class Kept:
+    """The body of the one message here, small or large, and what a disk may do to it."""
+
+    def __init__(self, house: House, octets: bytes) -> None:
+        self.house = house
+        self.octets = octets
+
+    async def submit(self, *recipients: Mailbox) -> Sequence[bytes]:
+        return (await self.house.submit(*recipients, body=self.octets, quota=1 << 20)).keys
+
+    @property
+    def name(self) -> str:
+        """As fsck tells it."""
+        return next(iter(self.house.files), "in the database")
+
+    async def lose(self) -> None:
+        if not self.house.files:
+            await write(self.house, "DELETE FROM small_body")
+        for name in self.house.files:
+            self.house.messages.bodies.path(name).rename(self.house.folder / name)
+            self._lost = name
+
+    async def come_back(self) -> None:
+        if self.octets == BODY:
+            await self.become(self.octets)
+        else:
+            (self.house.folder / self._lost).rename(self.house.messages.bodies.path(self._lost))
+
+    async def become(self, octets: bytes) -> None:
+        if not self.house.files:
+            await write(self.house, "INSERT OR REPLACE INTO small_body VALUES (1, ?)", octets)
+        for name in self.house.files:
+            self.house.messages.bodies.path(name).write_bytes(octets)
+
+
+@pytest.fixture(params=[BODY, LARGE], ids=["small", "large"])
+def kept(house: House, request: pytest.FixtureRequest) -> Kept:
+    return Kept(house, request.param)
 
 
 async def test_a_store_in_use_is_fine(house: House) -> None:
@@ -79,7 +114,7 @@ async def test_what_the_store_is_done_with_is_fine_before_and_after_the_sweep(ho
     assert await look(house) == []
     house.now += 700
     await house.sweeping.sweep()
-    assert house.files == []
+    assert house.bodies == []
     assert await look(house) == []
 
 
@@ -89,19 +124,19 @@ async def test_a_file_that_no_row_needs_goes(house: House) -> None:
     orphan.parent.mkdir(exist_ok=True)
     orphan.write_bytes(b"x")
     assert await repair(house) == [f"no message needs the body {orphan.name}"]
-    assert len(house.files) == 1
+    assert len(house.bodies) == 1
 
 
 async def test_a_file_that_is_just_landing_is_left_alone(house: House) -> None:
     upload = house.messages.upload()
-    await upload.write(b"x")
+    await upload.write(LARGE)
     await house.messages.bodies.land(upload)
     assert await look(house) == []
 
 
-async def test_keys_of_a_lost_body_are_closed_and_named(house: House) -> None:
-    key, other = (await house.submit(BRIAN, FREDA)).keys
-    body(house).unlink()
+async def test_keys_of_a_lost_body_are_closed_and_named(house: House, kept: Kept) -> None:
+    key, other = await kept.submit(BRIAN, FREDA)
+    await kept.lose()
     (said,) = await repair(house)
     assert "message 1 of toby has lost its body" in said
     for each, whose in ((key, BRIAN), (other, FREDA)):
@@ -110,12 +145,11 @@ async def test_keys_of_a_lost_body_are_closed_and_named(house: House) -> None:
     assert await house.due() == []
 
 
-async def test_a_body_that_has_come_back_meanwhile_is_kept(house: House) -> None:
-    (key,) = (await house.submit(BRIAN)).keys
-    path = body(house)
-    aside = path.rename(path.parent.parent / "aside")
+async def test_a_body_that_has_come_back_meanwhile_is_kept(house: House, kept: Kept) -> None:
+    (key,) = await kept.submit(BRIAN)
+    await kept.lose()
     (problem,) = await look(house)
-    aside.rename(path)
+    await kept.come_back()
     assert problem.mend is not None
     assert not await house.database.commit(problem.mend, point="fsck")
     assert await house.opens(key)
@@ -123,13 +157,12 @@ async def test_a_body_that_has_come_back_meanwhile_is_kept(house: House) -> None
 
 @pytest.mark.parametrize(("octets", "deep"), [(b"short", False), (b"X", True)])
 async def test_a_body_that_is_not_as_it_was_written_is_told_and_never_touched(
-    house: House, octets: bytes, deep: bool
+    house: House, kept: Kept, octets: bytes, deep: bool
 ) -> None:
-    (key,) = (await house.submit(BRIAN)).keys
-    path = body(house)
-    path.write_bytes(octets if not deep else octets + path.read_bytes()[1:])
+    (key,) = await kept.submit(BRIAN)
+    await kept.become(octets if not deep else octets + kept.octets[1:])
     (problem,) = await look(house, deep=deep)
-    assert path.name in problem.text
+    assert f"its body {kept.name} " in problem.text
     assert problem.mend is None
     assert await house.opens(key)
     assert deep == (await look(house) == [])
@@ -141,16 +174,16 @@ async def test_what_nobody_can_open_is_freed(house: House) -> None:
     assert await repair(house) == ["message 1 of toby is kept, and no key opens it"]
     house.now += 700
     await house.sweeping.sweep()
-    assert house.files == []
+    assert house.bodies == []
 
 
-async def test_what_somebody_can_open_is_kept(house: House) -> None:
-    (key,) = (await house.submit(BRIAN)).keys
+async def test_what_somebody_can_open_is_kept(house: House, kept: Kept) -> None:
+    (key,) = await kept.submit(BRIAN)
     await write(house, "UPDATE message SET freed = 1")
     assert await repair(house) == ["message 1 of toby is freed, and a key opens it"]
     await house.sweeping.sweep()
     assert await house.opens(key)
-    assert len(house.files) == 1
+    assert len(house.bodies) == 1
 
 
 async def test_rows_that_belong_to_nothing_go(house: House) -> None:

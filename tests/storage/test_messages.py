@@ -14,7 +14,7 @@ import trio.testing
 
 from forwarder.model import Mailbox, Outcome, parse_mailbox
 from forwarder.ports import Child, Copy, Full, Verdict
-from forwarder.storage.bodies import GATHERED, Bodies
+from forwarder.storage.bodies import SMALL, Bodies
 from forwarder.storage.copies import StoredCopies
 from forwarder.storage.database import Database, Migration
 from forwarder.storage.message_rows import Envelope, OverLimit, OverQuota, Submitted
@@ -28,6 +28,7 @@ from forwarder.store.machine import Read, Told
 DAY = 86400
 BRIAN, BOB, FREDA = (parse_mailbox(f"{name}@pobox.example") for name in ("brian", "bob", "freda"))
 BODY = b"From: Toby <toby@store.example>\r\nSubject: x\r\n\r\nhello\r\n"
+LARGE = BODY + bytes(SMALL)
 
 
 class House:
@@ -55,6 +56,14 @@ class House:
     @property
     def files(self) -> list[str]:
         return sorted(path.name for path in (self.folder / "bodies").rglob("*") if path.is_file())
+
+    @property
+    def bodies(self) -> list[str]:
+        """Names of files, and for small ones the numbers of their messages."""
+        connection = apsw.Connection(str(self.folder / "state.db"), flags=apsw.SQLITE_OPEN_READONLY)
+        small = [str(number) for (number,) in connection.execute("SELECT message FROM small_body ORDER BY message")]
+        connection.close()
+        return self.files + small
 
     async def submit(
         self,
@@ -118,7 +127,7 @@ async def test_each_recipient_gets_a_key_of_his_own_and_is_due_at_once(house: Ho
 async def test_the_same_within_10_minutes_gets_the_first_keys_and_later_new_ones(house: House) -> None:
     first = await house.submit(BRIAN, lists=("news",))
     assert await house.submit(BRIAN, lists=("news",)) == first
-    assert len(house.files) == 1
+    assert len(house.bodies) == 1
     assert await house.submit(BOB) != first
     house.now += 601
     assert await house.submit(BRIAN, lists=("news",)) != first
@@ -152,39 +161,73 @@ async def test_all_stands_after_a_restart_times_included(house: House) -> None:
     assert await house.read(key) == BODY
 
 
+async def test_a_small_body_lies_beside_its_row_and_a_large_one_in_a_file(house: House) -> None:
+    (small,) = (await house.submit(BRIAN, body=bytes(SMALL), quota=1 << 20)).keys
+    assert (house.files, house.bodies) == ([], ["1"])
+    (large,) = (await house.submit(BRIAN, body=bytes(SMALL) + b"x", quota=1 << 20)).keys
+    assert (len(house.files), len(house.bodies)) == (1, 2)
+    await house.restart()
+    assert (await house.read(small), await house.read(large)) == (bytes(SMALL), bytes(SMALL) + b"x")
+    for key in (small, large):
+        held = await house.messages.find(key)
+        assert held is not None
+        assert (
+            await house.messages.read(held, [(2, 3), (SMALL - 1, 9)]) == bytes(3) + (await house.read(key))[SMALL - 1 :]
+        )
+
+
+async def test_a_small_body_that_an_older_version_kept_in_a_file_is_read_and_leaves_as_it_did(house: House) -> None:
+    (key,) = (await house.submit(BRIAN)).keys
+    name = "ab" + "0" * 30
+    house.messages.bodies.path(name).parent.mkdir()
+    house.messages.bodies.path(name).write_bytes(BODY)
+    await house.database.commit(
+        lambda c: c.execute("DELETE FROM small_body; UPDATE message SET file=?", (name,)) and None, point="older"
+    )
+    await house.restart()
+    await house.sweeping.sweep()
+    assert await house.read(key) == BODY
+    await house.messages.unpin(key, None)
+    house.now += 601
+    await house.sweeping.sweep()
+    assert house.bodies == []
+
+
 async def test_an_upload_that_ends_early_leaves_nothing(house: House) -> None:
     upload = house.messages.upload()
-    await upload.write(bytes(GATHERED + 1))
-    assert len(house.files) == 1
+    await upload.write(bytes(SMALL + 1))
+    assert len(house.bodies) == 1
     await upload.abort()
-    assert house.files == []
+    assert house.bodies == []
 
 
 async def test_what_a_crash_left_is_swept_and_what_is_kept_is_not(house: House) -> None:
-    (key,) = (await house.submit(BRIAN)).keys
+    (key,) = (await house.submit(BRIAN, body=LARGE, quota=1 << 20)).keys
+    await house.submit(BRIAN, quota=1 << 20)
     torn = house.messages.upload()
-    await torn.write(bytes(GATHERED + 1))
+    await torn.write(bytes(SMALL + 1))
     orphan = house.messages.upload()
-    await orphan.write(b"renamed, and then the power went")
+    await orphan.write(bytes(SMALL + 1))  # renamed, and then the power went
     await house.messages.bodies.land(orphan)
     await house.sweeping.sweep()
-    assert len(house.files) == 3, "what is landing at this moment is no orphan"
+    assert len(house.bodies) == 4, "what is landing at this moment is no orphan"
     await house.restart()
     await house.sweeping.sweep()
-    assert len(house.files) == 1
-    assert await house.read(key) == BODY
+    assert len(house.bodies) == 2
+    assert await house.read(key) == LARGE
     await torn.abort()
 
 
-async def test_a_commit_that_fails_leaves_no_body(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("body", [BODY, LARGE])
+async def test_a_commit_that_fails_leaves_no_body(house: House, body: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     async def fails(*_: object, **__: object) -> None:
         raise apsw.FullError("disk full")
 
     with monkeypatch.context() as broken:
         broken.setattr(house.database, "commit", fails)
         with pytest.raises(apsw.FullError):
-            await house.submit(BRIAN)
-    assert house.files == []
+            await house.submit(BRIAN, body=body)
+    assert house.bodies == []
     assert await house.due() == []
 
 
@@ -196,7 +239,7 @@ async def test_quota_and_the_limits_of_a_day_are_all_or_nothing(house: House) ->
         await house.submit(BRIAN, BOB, body=b"y", per_day=3)
     with pytest.raises(OverLimit):
         await house.submit(FREDA, body=b"y", recipients_per_day=2)
-    assert len(house.files) == 1
+    assert len(house.bodies) == 1
     await house.submit(BRIAN, body=b"y", per_day=3, recipients_per_day=2)
     house.now += DAY + 1
     await house.submit(FREDA, body=b"z", per_day=1)
@@ -264,21 +307,22 @@ async def test_a_repeated_unpin_is_fine_for_the_account_that_unpinned_alone(hous
     assert await house.messages.unpin(key, None) is None
 
 
-async def test_a_body_leaves_the_disk_ten_minutes_after_its_last_pin(house: House) -> None:
-    one, other = (await house.submit(BRIAN, BOB)).keys
+@pytest.mark.parametrize("body", [BODY, LARGE])
+async def test_a_body_leaves_the_disk_ten_minutes_after_its_last_pin(house: House, body: bytes) -> None:
+    one, other = (await house.submit(BRIAN, BOB, body=body, quota=1 << 20)).keys
     await house.messages.unpin(one, None)
     house.now += DAY
     await house.sweeping.sweep()
-    assert await house.read(other) == BODY
-    assert await house.messages.kept() == (1, len(BODY))
+    assert await house.read(other) == body
+    assert await house.messages.kept() == (1, len(body))
     await house.messages.unpin(other, None)
     assert await house.messages.kept() == (0, 0)
     house.now += 599
     await house.sweeping.sweep()
-    assert len(house.files) == 1
+    assert len(house.bodies) == 1
     house.now += 2
     await house.sweeping.sweep()
-    assert house.files == []
+    assert house.bodies == []
 
 
 async def test_sweeping_ends_with_the_database_and_fails_nobody(house: House) -> None:
@@ -374,7 +418,7 @@ async def test_a_copy_is_kept_once_and_its_memory_with_it(house: House) -> None:
     assert await house.copies.pulled("store.example", b"k" * 16, BRIAN) is None
     await house.copy()
     await house.copy()
-    assert len(house.files) == 1
+    assert len(house.bodies) == 1
     assert await house.copies.pulled("store.example", b"k" * 16, Mailbox("Brian", "pobox.example")) == Outcome(0)
     assert await house.copies.alike(BRIAN, (await _digest(house)), DAY) == 1
 
@@ -517,7 +561,7 @@ async def test_copies_have_quotas_of_their_address_its_store_and_its_sender(
         return
     with pytest.raises(Full, match=f"over the limit {limit}$"):
         await house.copy(**order)
-    assert len(house.files) == 1
+    assert len(house.bodies) == 1
     assert await house.copies.full(FREDA, store, sender, size) is None, "another address has its own"
 
 
@@ -587,12 +631,12 @@ async def test_an_archive_outlives_its_readers_unpins_and_ends_with_its_time(hou
         await house.messages.unpin(key, None)
     house.now += DAY
     await house.sweeping.sweep()
-    assert len(house.files) == 1
+    assert len(house.bodies) == 1
     house.now += 30 * DAY
     await house.sweeping.sweep()
     house.now += 601
     await house.sweeping.sweep()
-    assert house.files == []
+    assert house.bodies == []
 
 
 async def test_in_a_role_the_unpin_frees_the_body(house: House) -> None:
@@ -600,7 +644,7 @@ async def test_in_a_role_the_unpin_frees_the_body(house: House) -> None:
     await house.messages.unpin(key, None)
     house.now += 601
     await house.sweeping.sweep()
-    assert house.files == []
+    assert house.bodies == []
 
 
 async def test_a_capability_can_be_changed_and_the_old_one_opens_nothing(house: House) -> None:

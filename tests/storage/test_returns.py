@@ -96,12 +96,12 @@ async def test_the_same_delivery_makes_nothing_for_six_days_restart_or_not(mail:
     [key] = await mail.bring(BRIAN)
     assert key is not None
     assert await mail.house.read(key) == BODY
-    files = mail.house.files
+    files = mail.house.bodies
     for days in (0, 2, 5):
         mail.house.now += days * DAY - 1 if days == 5 else 0
         assert await mail.bring(BRIAN) == [None]
         await mail.restart()
-    assert mail.house.files == files
+    assert mail.house.bodies == files
     assert [due.identifier for due in await mail.due()] == [key]
     mail.house.now += 2 * DAY
     assert await mail.bring(BRIAN) != [None]
@@ -142,10 +142,10 @@ async def test_a_repeat_is_known_before_the_quota_is_asked(mail: Mail) -> None:
 
 async def test_over_a_limit_of_the_day_nothing_is_kept_and_nothing_remembered(mail: Mail) -> None:
     await mail.bring(BRIAN, per_day=1)
-    files = mail.house.files
+    files = mail.house.bodies
     with pytest.raises(OverLimit):
         await mail.bring(BOB, per_day=1)
-    assert mail.house.files == files
+    assert mail.house.bodies == files
     mail.house.now += DAY + 1
     assert await mail.bring(BOB, per_day=1) != [None]
 
@@ -221,10 +221,10 @@ async def test_unread_at_the_end_of_its_time_is_due_and_its_head_is_kept_until_r
         await mail.restart()
     failure = await mail.only()
     assert failure.head == HEAD
-    assert mail.house.files
+    assert mail.house.bodies
     await mail.returns.done(failure.number)
     await mail.house.sweeping.sweep()
-    assert mail.house.files == []
+    assert mail.house.bodies == []
     assert await mail.failures() == []
 
 
