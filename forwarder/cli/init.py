@@ -34,8 +34,8 @@ def init(
     from forwarder.config.assign import BadAssignment
     from forwarder.config.fresh import write_fresh
 
-    if postfix and not isabs(queue):
-        raise Wrong(f"forwarder init: --queue {queue!r}: expected a path from the root")
+    if postfix and (not isabs(queue) or not queue.isprintable() or set(queue) & set('"\\')):
+        raise Wrong(f"forwarder init: --queue {queue!r}: expected a path from the root, without quotes and backslashes")
     try:
         warnings = write_fresh(Path(directory), name, domain, sets or [], queue if postfix else "")
     except (BadAssignment, ValueError) as error:

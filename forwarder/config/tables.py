@@ -90,7 +90,7 @@ def parse_door(value: object) -> Endpoint | UnixPath:
     if isinstance(value, UnixPath):
         return value
     if isinstance(value, str) and value.startswith(UNIX):
-        if not value.removeprefix(UNIX).startswith("/") or value.endswith("/"):
+        if not value.removeprefix(UNIX).startswith("/") or value.endswith("/") or not value.isprintable():
             raise ValueError(f'expected an absolute path such as "unix:/run/forwarder/lmtp", found {value!r}')
         return UnixPath(value.removeprefix(UNIX))
     return parse_endpoint(value)

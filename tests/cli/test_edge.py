@@ -36,7 +36,8 @@ def test_a_domain_that_came_later_is_in_the_lines(run: Any, tmp_path: Path) -> N
 def test_what_cannot_be_printed_is_said_in_a_line(run: Any, tmp_path: Path, folder: Path) -> None:
     made = str(tmp_path / "new")
     assert run("postfix", "aliases", "--config", made).err.startswith("forwarder postfix: 'aliases': expected")
-    assert run("init", made, *NEW, "--queue", "queue").err.startswith("forwarder init: --queue 'queue': expected")
+    for queue in ("queue", '/var/a"b', "/var/a\\b", "/var/a\nrelay_domains = evil"):
+        assert run("init", made, *NEW, "--queue", queue).err.startswith(f"forwarder init: --queue {queue!r}: expected")
     assert not Path(made).exists()
     assert run("postfix").err.startswith("forwarder: [listen] has no lmtp and no postfix_map")
     run("init", made, *NEW, "--set", 'listen.postfix_map=["unix:/elsewhere/forwarder/map"]')

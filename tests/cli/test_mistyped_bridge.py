@@ -51,6 +51,7 @@ MISTYPED = [
     (SECRET, 'secret_file = "srs\\u0000"', "bridge.returns.secret_file", "U+0000"),
     (SECRET, 'secret_file = "pipe"', "bridge.returns.secret_file", "is no regular file"),
     ('group = "postfix"', 'group = "post\\u0000fix"', "bridge.group", "U+0000"),
+    (LMTP, 'lmtp = ["unix:/tmp\\nfs/lmtp"]', "listen.lmtp", "expected an absolute path"),
     (LMTP, 'lmtp = ["unix:/tmp/"]', "listen.lmtp", "expected an absolute path"),
     (LMTP, 'lmtp = ["unix:/tmp/a\\u0000b"]', "listen.lmtp", "U+0000"),
     (LMTP, 'lmtp = ["unix:/x/y", "unix:/x/y"]', "listen.lmtp", "unix:/x/y: lmtp listens there already"),
