@@ -38,6 +38,11 @@ BOX = "box@pobox.example"
             "551 5.1.6 mailbox has moved, try <new@isp.example>",
         ),
         (Answer(49, "not from you"), "OK 550 5.7.1 not from you", "550 5.7.1 not from you"),
+        (
+            Answer(49, "relaying to this domain is not for us", ours=False),
+            "OK DUNNO",  # the MTA asks of all whom it takes, and may host other domains itself
+            "550 5.7.1 this domain is not hosted here",
+        ),
         (Answer(50), "OK DUNNO", "554 5.4.6 mail forwarding loop"),
         (Answer(52), "OK DUNNO", "554 5.4.6 mail forwarding loop"),
         (RuntimeError("a bug"), "TEMP try again later", ""),

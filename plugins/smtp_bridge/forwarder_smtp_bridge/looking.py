@@ -15,7 +15,9 @@ MOVED_CLASS = 1
 
 
 def kind_and_text(answer: Answer) -> tuple[Kind, str]:
-    """An address that is off, or one that has moved, has a row of its own."""
+    """An address that is off, one that has moved, or one that others host has a row of its own."""
+    if not answer.ours:
+        return "elsewhere", ""
     if answer.code // 16 == MOVED_CLASS:
         return ("moved to", f"mailbox has moved, try <{answer.moved[0]}>") if answer.moved else ("moved", "")
     if answer.code == OFF:

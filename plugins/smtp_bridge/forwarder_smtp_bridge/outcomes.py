@@ -21,6 +21,7 @@ Kind = Literal[
     "moved",
     "moved to",  # the address may be told; it is the text
     "refused",
+    "elsewhere",  # not hosted here: others may host it at the same MTA
     "loop",
     "too big",
     "malformed",
@@ -76,6 +77,7 @@ TABLE: Mapping[Kind, Row] = MappingProxyType(
         "moved": Row("reply", Reply(550, "5.1.6", "mailbox has moved")),
         "moved to": Row("reply", Reply(551, "5.1.6", "mailbox has moved")),
         "refused": Row("reply", Reply(550, "5.7.1", "refused")),
+        "elsewhere": Row("DUNNO", Reply(550, "5.7.1", "this domain is not hosted here")),
         "loop": Row("DUNNO", Reply(554, "5.4.6", "mail forwarding loop")),
         "too big": Row("DUNNO", Reply(552, "5.3.4", "message is too big")),
         "malformed": Row("reply", Reply(550, "5.1.3", "bad address syntax")),
