@@ -3,7 +3,8 @@
 * The rows are the queue: an attempt changes nothing before its outcome is committed, so a crash only repeats it.
 * A mailbox's own DNS records come first; then the domain's agent. The machine decides when the next attempt is.
 * At most AT_ONCE attempts, PER_AGENT at one domain; a slow one keeps nobody else waiting.
-* Nothing due: it sleeps until something is, or until news. Clocks are set while we sleep, so never over LONGEST_SLEEP.
+* Nothing due: it sleeps until something is, or until news. Clocks are set while we sleep, so never over LONGEST_SLEEP;
+  a key that was taken is due long after that, so its end wakes nobody, unless others wait for its place.
 """
 
 from __future__ import annotations
@@ -70,6 +71,8 @@ class Sending:
         self._busy: dict[int, str] = {}
         self._ended: set[int] = set()
         self._freed = trio.Event()
+        self._crowded = False
+        """More may be due than was begun: for want of room, or of room at an agent."""
         self.setback = Setback()
 
     async def run(self) -> None:
@@ -79,6 +82,7 @@ class Sending:
                 news, freed = self._messages.news(), self._freed
                 room = AT_ONCE - len(self._busy)
                 try:
+                    self._crowded = True  # who ends while the question is asked was counted as busy in it
                     upcoming = await self._start(nursery, room) if room > 0 else None
                 except Exception as error:  # the disk: later may go better, and nothing is lost meanwhile
                     pause = self.setback.pause(error)
@@ -94,7 +98,9 @@ class Sending:
         while True:
             full = {agent for agent, count in counts.items() if count >= PER_AGENT}
             self._ended.clear()
-            found, upcoming = await self._messages.due(room + len(self._busy), full)
+            limit = room + len(self._busy)
+            found, upcoming = await self._messages.due(limit, full)
+            self._crowded = bool(full) or len(found) == limit
             passed_over = False
             for due in found:
                 agent = _agent(due)
@@ -110,8 +116,9 @@ class Sending:
                 return upcoming
 
     async def _attend(self, due: Due) -> None:
+        taken = False
         try:
-            await self._attempt(due)
+            taken = await self._attempt(due)
             self.setback.over(due.number)
         except Exception as error:  # a bug or the disk: the row stands, it is tried again, but not in a circle
             pause = self.setback.pause(error, due.number)
@@ -120,10 +127,12 @@ class Sending:
         finally:
             del self._busy[due.number]
             self._ended.add(due.number)
-            self._freed.set()
-            self._freed = trio.Event()
+            if self._crowded or not taken:
+                self._freed.set()
+                self._freed = trio.Event()
 
-    async def _attempt(self, due: Due) -> None:
+    async def _attempt(self, due: Due) -> bool:
+        """Whether it was taken, and is due long after LONGEST_SLEEP."""
         try:
             with trio.fail_after(ATTEMPT_SECONDS):
                 verdict = await self._notify(due)
@@ -137,6 +146,7 @@ class Sending:
         self.heard(due.identifier, verdict)
         if verdict is not None:
             await self._settle(due, verdict)
+        return verdict is not None and verdict.event == Event.taken
 
     async def _settle(self, due: Due, verdict: Verdict) -> None:
         """Until the disk has it: another attempt would tell the target once more, and the disk no better."""

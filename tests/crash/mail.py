@@ -156,7 +156,8 @@ class Smarthost:
             line = (await wire.line()).decode()
             match line[:4].upper():
                 case "EHLO":
-                    await wire.send(b"250-smtp.test\r\n250-8BITMIME\r\n250 SIZE 99999999\r\n")
+                    pipelining = b"250-PIPELINING\r\n" if self._chance.random() < 0.5 else b""
+                    await wire.send(b"250-smtp.test\r\n" + pipelining + b"250-8BITMIME\r\n250 SIZE 99999999\r\n")
                 case "MAIL":
                     sender, to = _path(line), []
                     await wire.send(b"250 ok\r\n")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -177,6 +177,28 @@ async def test_one_slow_agent_has_few_and_keeps_nobody_behind_it_waiting(
     assert world.notifier.most_out["pobox.example"] == PER_AGENT
     await trio.sleep(100 * 300 / PER_AGENT + 1)
     assert len(world.times()) == 300
+
+
+async def test_the_end_of_what_was_taken_asks_for_nothing_more_unless_others_wait(
+    autojump_clock: MockClock, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = 0
+    real = world.messages.due
+
+    async def counted(limit: int, without: Collection[str]) -> Any:
+        nonlocal looks
+        looks += 1
+        return await real(limit, without)
+
+    monkeypatch.setattr(world.messages, "due", counted)
+    world.start()
+    world.messages.submit(BRIAN)
+    await trio.sleep(1)
+    assert looks == 1
+    for _ in range(AT_ONCE + PER_AGENT):
+        world.messages.submit(BRIAN)
+    await trio.sleep(1)
+    assert len(world.notifier.sent) == 1 + AT_ONCE + PER_AGENT
 
 
 async def test_attempts_at_once_are_bounded(autojump_clock: MockClock, world: World) -> None:
@@ -582,3 +604,24 @@ async def test_what_was_told_while_the_disk_was_asked_what_is_due_is_not_told_ag
     world.messages.submit(BOB)
     await trio.sleep(3600)
     assert world.sent_to() == [str(BRIAN), str(BOB)]
+
+
+async def test_an_agents_places_that_become_free_while_the_disk_is_asked_are_taken_by_who_waits_for_them(
+    autojump_clock: MockClock, world: World
+) -> None:
+    world.notifier.slow["pobox.example"] = 0.5
+    read = world.messages.due
+
+    async def slow(limit: int, without: Any) -> Any:
+        answer = await read(limit, without)
+        await trio.sleep(1 if world.notifier.sent else 0)
+        return answer
+
+    world.messages.due = slow  # type: ignore[method-assign]
+    for _ in range(PER_AGENT):
+        world.messages.submit(BRIAN)
+    world.start()
+    await trio.sleep(0.1)
+    world.messages.submit(BRIAN)  # asked for while all places are taken; all are free before the answer
+    await trio.sleep(60)
+    assert len(world.times()) == PER_AGENT + 1
