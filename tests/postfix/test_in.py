@@ -76,6 +76,8 @@ def test_who_does_not_exist_is_refused_at_rcpt(edge: Edge) -> None:
         "brian": (250, "2.1.5"),
     }
     assert edge.asks("x@elsewhere.example")[0][0] == 454
+    below = edge.asks("brian@sub.pobox.example", "x@sub.srs.pobox.example")  # Postfix takes what is below relay_domains
+    assert [(code, text.split(" ")[0]) for code, text in below] == [(550, "5.7.1")] * 2
 
 
 def test_while_we_are_down_the_world_is_asked_to_come_again(edge: Edge, tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ BOX = "box@pobox.example"
     ],
 )
 async def test_what_an_address_says_at_rcpt(answer: Answer | Exception, by_map: str, by_lmtp: str) -> None:
-    node = Node({BOX: answer})
+    node = Node({BOX: answer, "box@example": Answer(49, ours=False)})
     assert await map_says(node, BOX) == by_map
     assert await handed_over(node, "ann@x.example", BOX) == [by_lmtp]
     assert node.taken == ([("smtpgateway", (BOX,), "ann@x.example")] if by_lmtp.startswith("250") else [])
@@ -248,6 +248,16 @@ async def test_too_many_received_lines_are_a_loop() -> None:
 
 
 # -- return paths at RCPT
+
+
+@pytest.mark.parametrize("domain", ["sub.pobox.example", "a.b.sub.pobox.example", f"sub.{SRS}"])
+async def test_a_domain_below_ours_that_is_not_hosted_is_refused_at_rcpt(domain: str) -> None:
+    """Postfix takes what is below its relay_domains, and would bounce it to a forged sender later."""
+    elsewhere = Answer(49, ours=False)
+    above = [domain.partition("sub.")[0] + "sub.pobox.example", "sub.pobox.example", "b.sub.pobox.example", "example"]
+    node = Node({f"box@{name}": elsewhere for name in (domain, *above)})
+    assert await map_says(node, f"box@{domain}") == "OK 550 5.7.1 this domain is not hosted here"
+    assert list(numbers(await handed_over(node, "ann@x.example", f"box@{domain}"))) == ["550 5.7.1"]
 
 
 async def test_a_mailbox_of_the_returns_domain_is_one_like_others_where_the_domain_is_hosted_too() -> None:

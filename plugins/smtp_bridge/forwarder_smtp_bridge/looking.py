@@ -12,6 +12,7 @@ from forwarder_smtp_bridge.returns import Forged, NotOurs, ReturnPaths
 
 OFF = 32
 MOVED_CLASS = 1
+BELOW = "this domain is not hosted here"
 
 
 def kind_and_text(answer: Answer) -> tuple[Kind, str]:
@@ -37,7 +38,10 @@ class Looking:
     async def access(self, mailbox: Mailbox) -> tuple[Kind, str]:
         """Who exists. Raises what the look-up raises: then we do not know."""
         if self._paths is None or not self._paths.ours(mailbox):
-            return kind_and_text(await self._look(mailbox))
+            answer = await self._look(mailbox)
+            if not answer.ours and await self._is_below_ours(mailbox):
+                return "refused", BELOW
+            return kind_and_text(answer)
         found = self._paths.reverse(str(mailbox))
         if isinstance(found, NotOurs):  # a mailbox there, such as postmaster@, if the domain is hosted too
             answer = await self._look(mailbox)
@@ -57,6 +61,15 @@ class Looking:
     async def logins(self, mailbox: Mailbox) -> Sequence[str] | None:
         """Who may send as this mailbox."""
         return (await self._look(mailbox)).senders
+
+    async def _is_below_ours(self, mailbox: Mailbox) -> bool:
+        """Postfix takes what is for a domain under its `relay_domains` too, and would hand it to us."""
+        domain = mailbox.domain
+        while domain := domain.partition(".")[2]:
+            above = mailbox._replace(domain=domain)
+            if (self._paths is not None and self._paths.ours(above)) or (await self._look(above)).ours:
+                return True
+        return False
 
     def is_return_path(self, mailbox: Mailbox) -> bool:
         paths = self._paths
