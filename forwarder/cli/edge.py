@@ -42,4 +42,5 @@ def _edge(folder: Folder) -> Edge:
         max_size=options.smtp_in.max_size,
         sessions=options.smtp_in.sessions,
         smarthost=options.smtp_out.smarthost if options.smtp_out else "",
+        by_sender=not options.fixed_account,
     )

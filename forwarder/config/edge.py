@@ -98,7 +98,10 @@ class Apart(ValueError):
 
 
 class Edge(NamedTuple):
-    """What the lines are made of. domains: hosted here; returns: of return paths, "" = none; smarthost: "" = none."""
+    """What the lines are made of. domains: hosted here; returns: of return paths, "" = none; smarthost: "" = none.
+
+    by_sender: the envelope sender decides which account submits.
+    """
 
     domains: Sequence[str]
     returns: str
@@ -109,6 +112,7 @@ class Edge(NamedTuple):
     max_size: int
     sessions: int
     smarthost: str
+    by_sender: bool = True
 
 
 MAIN = """\
@@ -149,11 +153,16 @@ im2000sub  unix  -  -  n  -  {sessions}  lmtp -o lmtp_line_length_limit=0
 subclean   unix  n  -  n  -  0  cleanup -o message_drop_headers=bcc,resent-bcc,return-path
 submission inet  n  -  n  -  -  smtpd -o syslog_name=postfix/submission -o smtpd_tls_auth_only=yes
   -o smtpd_sasl_auth_enable=yes -o smtpd_sasl_type=dovecot -o smtpd_sasl_path={auth}
-  -o smtpd_sender_login_maps=socketmap:{map}:logins -o smtpd_sender_restrictions=reject_sender_login_mismatch
+  -o smtpd_sender_login_maps=socketmap:{map}:logins
+  -o smtpd_sender_restrictions={null}reject_sender_login_mismatch
   -o smtpd_recipient_restrictions=permit_sasl_authenticated,reject
   -o local_header_rewrite_clients=permit_sasl_authenticated
   -o content_filter=im2000sub:{submission} -o cleanup_service_name=subclean
 """
+
+
+NO_NULL = "check_sender_access,inline:{<>=REJECT},"
+"""Who sends with the null sender has no account by it: refused later, it would be lost without a report."""
 
 
 def main_cf(edge: Edge) -> str:
@@ -180,6 +189,7 @@ def master_cf(edge: Edge) -> str:
             sessions=max(1, edge.sessions // 2),
             auth=_named(edge.auth).removeprefix("unix:"),
             map=_named(edge.map),
+            null=NO_NULL if edge.by_sender else "",
             submission=_named(edge.submission),
         )
     return text

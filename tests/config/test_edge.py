@@ -49,6 +49,15 @@ def test_a_fresh_folder_listens_in_the_queue_directory_and_has_its_secret(tmp_pa
     assert secret.read_text() != (tmp_path / "other" / "srs.secret").read_text()
 
 
+def test_the_null_sender_may_submit_only_where_the_account_does_not_hang_on_it() -> None:
+    assert (
+        "smtpd_sender_restrictions=check_sender_access,inline:{<>=REJECT},reject_sender_login_mismatch\n"
+        in master_cf(UNIX)
+    )
+    fixed = master_cf(UNIX._replace(by_sender=False))
+    assert "smtpd_sender_restrictions=reject_sender_login_mismatch\n" in fixed
+
+
 def test_mail_that_comes_in_has_an_owner_from_the_start(tmp_path: Path) -> None:
     write_fresh(tmp_path / "new", "mx1.pobox.example", "pobox.example", queue="/q")
     account = compile_account(read(tmp_path / "new" / "accounts" / "smtpgateway.toml", tmp_path))
