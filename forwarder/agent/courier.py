@@ -28,7 +28,7 @@ from forwarder.model import IM2000, Mailbox, Notification, Outcome
 from forwarder.plugin import PeerError, Pull, Work
 from forwarder.ports import ByCarrier, Clock, Debt, Gone, Ledger, NoService, Sources
 from forwarder.wire.notification import MalformedPDU, decode_notification, encode_notification, original_tlv, splice
-from forwarder.wire.outcome import DEFERRED, PERMANENT, REFUSED, code_class, from_target
+from forwarder.wire.outcome import ACCEPTED, DEFERRED, PERMANENT, REFUSED, code_class, from_target
 
 PATIENCE = 60.0
 ASKED_LEAST = 300
@@ -314,22 +314,24 @@ class Courier:
                 self.failed(owed.debt, final(owed))
 
     def _unpin(self, owed: Owed) -> None:
-        """What is brought is done with: the un-pin is owed first, by a row of its own, then this one closes."""
+        """What is brought is done with: its row closes, and its message is un-pinned or that is owed, in one COMMIT."""
         owed.unpinning = True
-        self._ledger.settle_soon(owed.debt.number, owed.pack(), closed=False)
-        octets = encode_notification(owed.notification)
+        octets = owed.notification.raw or encode_notification(owed.notification)
         debt = owed.debt._replace(number=0, kind="unpin", state=b"{}", octets=octets, accepted=int(self._clock()))
 
-        def owes(numbers: Sequence[int] | Exception) -> None:
+        def closed(number: int | Exception | None) -> None:
             owed.unpinning = False
-            if isinstance(numbers, Exception):  # the disk: once more in a while
+            if isinstance(number, Exception):  # the disk: once more in a while
                 self._times.at(self._clock() + ASKED_LEAST, owed.debt.number)
                 return
             owed.closed = True
-            self._write(owed)
-            self.take(debt._replace(number=numbers[0], open=True), owed.notification)
+            self._owed.pop(owed.debt.number, None)
+            if number is None:
+                self._story.told(debt, debt.kind, Outcome(ACCEPTED), "ended")
+            else:
+                self.take(debt._replace(number=number, open=True), owed.notification)
 
-        self._ledger.accept_soon([debt], owes)
+        self._ledger.arrived_soon(owed.debt.number, owed.pack(), debt, closed)
 
     def _errand_ended(self, debt: Debt, outcome: Outcome) -> None:
         self.pull_ended(debt.number)

@@ -44,6 +44,7 @@ from forwarder.services.msrap import Msrap
 from forwarder.services.rnaqp import Rnaqp
 from forwarder.services.rnasp import Rnasp
 from forwarder.services.withdrawn import Withdrawn
+from forwarder.storage.own_pins import OwnPins
 from forwarder.storage.returns import Returns
 from forwarder.store.pulling import Pulling
 from forwarder.store.sending import Sending
@@ -95,6 +96,7 @@ def build(
     submitters = SubmitterLimit(settings.limits.submitter_rate, settings.network.trusted, time.monotonic, strikes)
     carriers = {spec.name: spec.takes for spec, _ in doors.carriers}
     way = reach(settings, nursery, own, log, submitters, strikes, carriers)
+    state.ledger.pins = OwnPins(state.messages, files.naming.ours)
     state.inbox.struck = files.accounts.struck = strikes
     repeats = Repeats(
         settings.node.name,

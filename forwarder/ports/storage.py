@@ -111,6 +111,15 @@ class Ledger(Memories, Protocol):
         """Written with the next commit; nobody waits."""
         ...
 
+    def arrived_soon(
+        self, number: int, state: bytes, unpin: Debt, done: Callable[[int | Exception | None], None]
+    ) -> None:
+        """One COMMIT: this row closes, and its message is un-pinned. `done` hears of it afterwards.
+
+        None: it was our own store's, and is un-pinned; else the number of the row that owes the un-pin.
+        """
+        ...
+
     async def settled(self) -> None:
         """Until all that was settled before is on the disk. Raises what the disk says."""
         ...

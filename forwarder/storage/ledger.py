@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import groupby
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import apsw
 import structlog
@@ -73,6 +73,18 @@ class _Written(NamedTuple):
     remembered: dict[_Fact, bytes]
 
 
+class Pins(Protocol):
+    """Messages of our own store, for the COMMIT that closes a row of theirs."""
+
+    def unpin(self, c: apsw.Connection, debt: Debt, /) -> bool:
+        """Within it: whether this message is our own store's, and un-pinned now."""
+        ...
+
+    def unpinned(self) -> None:
+        """After it."""
+        ...
+
+
 class Ledger:
     """ports.Ledger over the embedded database. `open` before use.
 
@@ -89,6 +101,8 @@ class Ledger:
         self._riding = False
         self._failed = trio.Event()
         self._fault = Exception()
+        self.pins: Pins | None = None
+        """None: no message is our own store's."""
         self.setback = Setback()
 
     async def open(self) -> None:
@@ -128,6 +142,23 @@ class Ledger:
     def settle_soon(self, number: int, state: bytes, *, closed: bool) -> None:
         self._settled[number] = _Settled(state, closed)
         self._ride()
+
+    def arrived_soon(
+        self, number: int, state: bytes, unpin: Debt, done: Callable[[int | Exception | None], None]
+    ) -> None:
+        def close(connection: apsw.Connection) -> int | None:
+            connection.execute("UPDATE debts SET state = ?, still_open = 0 WHERE number = ?", (state, number))
+            return None if self.pins and self.pins.unpin(connection, unpin) else self.accept(connection, [unpin])[0]
+
+        def closed(answer: int | Exception | None) -> None:
+            if isinstance(answer, Exception):  # the row is open as it was, and as it should be known
+                self.settle_soon(number, state, closed=False)
+            elif answer is None and self.pins:
+                self.pins.unpinned()
+            done(answer)
+
+        self._settled.pop(number, None)  # this says more; written behind it, the older word would open the row again
+        self._database.commit_soon(close, closed, point="carried")
 
     async def settled(self) -> None:
         if not self._settled:

@@ -252,6 +252,20 @@ class Disk:
     def settle_soon(self, number: int, state: bytes, *, closed: bool) -> None:
         self.debts[number] = self.debts[number]._replace(state=state, open=not closed)
 
+    def arrived_soon(
+        self, number: int, state: bytes, unpin: Debt, done: Callable[[int | Exception | None], None]
+    ) -> None:
+        """All stores are others'."""
+
+        def accepted(numbers: Sequence[int] | Exception) -> None:
+            if isinstance(numbers, Exception):
+                done(numbers)
+                return
+            self.settle_soon(number, state, closed=True)
+            done(numbers[0])
+
+        self.accept_soon([unpin], accepted)
+
     async def settled(self) -> None:
         self.on_disk = dict(self.debts)
 

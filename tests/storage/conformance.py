@@ -404,6 +404,19 @@ class LedgerLaws:
         await engine.restart()
         assert await engine.ledger.open_debts() == [debt(engine, 1, number=number, state=b"owed")]
 
+    async def test_what_has_arrived_closes_its_row_and_owes_the_un_pin_in_one_commit(self, engine: Engine) -> None:
+        (number,) = await accept(engine.ledger, debt(engine, 1))
+        engine.ledger.settle_soon(number, b"one left", closed=False)  # rides behind, and is out of date
+        heard = Heard[int | None]()
+        unpin = debt(engine, 1, kind="unpin", state=b"{}")
+        engine.ledger.arrived_soon(number, b"carried", unpin, heard.hear)
+        owed = await heard.answer()
+        assert isinstance(owed, int)
+        for _ in range(2):
+            assert await engine.ledger.debt(number) == debt(engine, 1, number=number, state=b"carried", open=False)
+            assert await engine.ledger.open_debts() == [unpin._replace(number=owed)]
+            await engine.restart()
+
     async def test_what_is_owed_to_members_is_found_by_recipient_open_or_closed_page_by_page(
         self, engine: Engine
     ) -> None:

@@ -68,6 +68,27 @@ async def test_a_settlement_that_failed_is_kept_and_goes_with_the_next_acceptanc
     assert await database.read(lambda c: c.execute("SELECT still_open FROM debts WHERE number = 1").get) == 0
 
 
+async def test_what_has_arrived_on_a_disk_that_fails_is_open_still_and_known_to_be_carried(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (number,) = await accept(ledger)
+    told = trio.Event()
+    answers: list[Any] = []
+
+    def hear(answer: Any) -> None:
+        answers.append(answer)
+        told.set()
+
+    with monkeypatch.context() as disk:
+        disk.setattr(ledger, "accept", full)
+        ledger.arrived_soon(number, b"carried", DEBT, hear)
+        await told.wait()
+    assert isinstance(answers[0], apsw.FullError)
+    await ledger.settled()
+    [row] = await ledger.open_debts()
+    assert (row.number, row.state) == (number, b"carried")
+
+
 async def test_a_settlement_that_failed_is_written_once_the_disk_is_well_though_nothing_else_comes(
     database: Database, ledger: Ledger, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,7 +12,7 @@ from forwarder.model import Mailbox
 
 HEAD = 64 << 10
 _END = re.compile(rb"\r?\n\r?\n")
-_FIELD = re.compile(rb"^([!-9;-~]+)[ \t]*:((?:[^\r\n]|\r?\n[ \t])*)", re.MULTILINE)
+_FIELD = re.compile(rb"^([!-9;-~]+)[ \t]*:((?:[^\r\n]+|\r?\n[ \t])*)", re.MULTILINE)
 _BY_UTF8 = re.compile(rb"\swith\s+UTF8(?:SMTP|LMTP)S?A?\s", re.IGNORECASE)
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"(@.*)\Z', re.DOTALL)
 
