@@ -269,6 +269,11 @@ def none(options: Options, path: Callable[[str], Path], /) -> Sequence[Objection
     return ()
 
 
+def no_doubts(options: Options, /) -> Sequence[Objection]:
+    """There is nothing to warn of."""
+    return ()
+
+
 async def unasked(options: Options, node: str, /) -> Sequence[Objection]:
     """There is nobody to ask."""
     return ()
@@ -355,6 +360,8 @@ class ServiceSpec(Generic[O]):
     """Domains that must be hosted here, by the same."""
     inner: bool = False
     """Whoever reaches it is believed: no port of the world's."""
+    doubts: Callable[[O], Sequence[Objection]] = no_doubts
+    """What `check` warns of, and what works all the same."""
 
 
 @hookspec

@@ -48,15 +48,18 @@ def _doors(folder: Folder) -> list[Finding]:
             raise ConfigErrors(lacking)
     except ConfigErrors as errors:
         return [Finding("error", e.file, e.line, e.key, e.text) for e in errors.errors]
-    exposed = (document.error(("listen", door.spec.name), text) for door in found.services for text in _exposed(door))
-    return [Finding("warning", e.file, e.line, e.key, e.text) for e in exposed]
+    doubted = (error for door in found.services for error in _doubts(door, document))
+    return list(dict.fromkeys(Finding("warning", e.file, e.line, e.key, e.text) for e in doubted))
 
 
-def _exposed(door: Door) -> Iterator[str]:
-    """Doors whose guests are believed, that the world may come to."""
+def _doubts(door: Door, document: Document) -> Iterator[ConfigError]:
+    """What works and is hardly meant; and doors whose guests are believed, that the world may come to."""
+    for doubt in door.spec.doubts(door.options):
+        yield document.error((door.spec.table, *doubt.key.split(".")), doubt.text)
     for place in door.places if door.spec.inner else ():
         if isinstance(place, Endpoint) and not _is_inside(ip_address(place.address)):
-            yield f"{place}: whoever reaches it is believed, as Postfix is: the world's mail without a question"
+            text = f"{place}: whoever reaches it is believed, as Postfix is: the world's mail without a question"
+            yield document.error(("listen", door.spec.name), text)
 
 
 def _is_inside(address: IPv4Address | IPv6Address) -> bool:

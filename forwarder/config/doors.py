@@ -6,7 +6,7 @@ A table that several of them share (`[bridge]`) goes to each whole. Every mistak
 from __future__ import annotations
 
 import grp
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,8 +40,8 @@ class Doors:
 
 def doors(settings: Settings, services: Services | None, carriers: Carriers) -> Doors:
     """services: None = only the carriers are asked for. Raises ConfigErrors, OSError."""
-    reading = _Reading(settings)
     offered = services or {}
+    reading = _Reading(settings, offered.values())
     found = Doors(
         [door for door in map(reading.door, offered.values()) if door],
         [pair for pair in map(reading.carrier, carriers.values()) if pair],
@@ -59,8 +59,9 @@ def doors(settings: Settings, services: Services | None, carriers: Carriers) -> 
 class _Reading:
     """The tables of one node file, each checked once for each kind of options."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, offered: Collection[ServiceSpec[Any]]) -> None:
         self._settings = settings
+        self._offered = offered
         self._document: Document | None = None
         self._read: dict[tuple[str, type[Options]], Options | None] = {}
         self.errors: list[ConfigError] = []
@@ -95,7 +96,7 @@ class _Reading:
 
     def door(self, spec: ServiceSpec[Any]) -> Door | None:
         places = self._settings.listen.doors.get(spec.name, ())
-        if not places and not (spec.always and self._has(spec.table)):
+        if not places and not (spec.always and (self._has(spec.table) or self._serves(spec.table))):
             return None
         if spec.name.endswith("_tls") and not self._settings.tls:
             self.error(("listen", spec.name), "needs a certificate: add a [[tls]] table")
@@ -115,6 +116,10 @@ class _Reading:
         for objection in objections:
             self.error((spec.table, *objection.key.split(".")), objection.text)
         return bool(objections)
+
+    def _serves(self, table: str) -> bool:
+        """Whether a service listens that reads this table, all of it defaults."""
+        return any(spec.table == table and self._settings.listen.doors.get(spec.name) for spec in self._offered)
 
     def _has(self, table: str) -> bool:
         return table in self._settings.model_fields_set

@@ -111,6 +111,18 @@ def test_a_door_whose_guests_are_believed_is_not_for_the_world(run: Any, edge: P
     assert run("check") == (0, "", "")
 
 
+def test_mail_that_is_taken_without_a_way_for_reports_is_told(run: Any, edge: Path) -> None:
+    text = (edge / "forwarder.toml").read_text()
+    before, after = text.index("[bridge.smtp_out]"), text.index("[bridge.submission]")
+    (edge / "forwarder.toml").write_text(text[:before] + text[after:])
+    checked = run("check")
+    assert checked.code == 0
+    [warning] = checked.err.splitlines()
+    assert warning.startswith("forwarder.toml:")
+    assert ": bridge.smtp_out: is missing: of mail that fails after it was taken no sender hears" in warning
+    assert warning.endswith("(warning)")
+
+
 def test_domains_that_the_table_of_accounts_leaves_out_need_the_gateway(run: Any, edge: Path) -> None:
     assert run("account", "add", "gw", "--may", "originate", stdin="a password of gw\n").code == 0
     typed(edge, GATEWAY, 'account = { "pobox.example" = "gw" }')

@@ -7,7 +7,17 @@ from weakref import WeakValueDictionary
 
 import trio
 
-from forwarder.bridges import CarrierSpec, Carry, DomainFacts, Service, ServicePorts, ServiceSpec, nobody, nowhere
+from forwarder.bridges import (
+    CarrierSpec,
+    Carry,
+    DomainFacts,
+    Service,
+    ServicePorts,
+    ServiceSpec,
+    no_doubts,
+    nobody,
+    nowhere,
+)
 from forwarder.plugin import Ports, hookimpl
 from forwarder_smtp_bridge.asking import ask
 from forwarder_smtp_bridge.carrier import Carrier
@@ -17,6 +27,7 @@ from forwarder_smtp_bridge.listening import Listening
 from forwarder_smtp_bridge.looking import Looking
 from forwarder_smtp_bridge.options import (
     BridgeOptions,
+    doubts,
     incoming_accounts,
     incoming_domains,
     objections,
@@ -114,7 +125,8 @@ Make = Callable[[BridgeOptions, ServicePorts, Listeners], Service]
 def _service(name: str, make: Make, *, always: bool = False) -> ServiceSpec[BridgeOptions]:
     accounts = {"lmtp": incoming_accounts, "submission": submitting_accounts}.get(name, nobody)
     domains = incoming_domains if name == "lmtp" else nowhere
-    return ServiceSpec(name, TABLE, BridgeOptions, make, always, objections, accounts, domains, inner=not always)
+    doubted = doubts if name in ("lmtp", "submission") else no_doubts
+    return ServiceSpec(name, TABLE, BridgeOptions, make, always, objections, accounts, domains, not always, doubted)
 
 
 @hookimpl

@@ -178,6 +178,14 @@ def submitting_accounts(options: BridgeOptions, hosted: Collection[str]) -> Mapp
     return {("submission", "account"): options.fixed_account} if options.fixed_account else {}
 
 
+def doubts(options: BridgeOptions) -> Sequence[Objection]:
+    """Mail that is taken and may end without a word to its sender."""
+    if options.smtp_out is not None:
+        return ()
+    text = "is missing: of mail that fails after it was taken no sender hears, there is no way for a report"
+    return [Objection("smtp_out", text)]
+
+
 def objections(options: BridgeOptions, path: Callable[[str], Path]) -> Sequence[Objection]:
     """What cannot work: mail that nobody could report on, secrets that cannot be read."""
     found: list[Objection] = []
