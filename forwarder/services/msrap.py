@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import structlog
 
@@ -119,19 +119,22 @@ class Fetching:
         self._account = None
 
     async def _retrieve(self, command: Retrieve) -> Response:
-        held = await self._messages.find(command.identifier)
+        def wanted(held: Held) -> Sequence[Range]:
+            return pieces(_view(held, command.view), command.offset, min(command.length, SLICE))
+
+        held, data = await self._messages.look(command.identifier, wanted)
         if held is None or not self._may_read(held) or await self._service.withdrawn.withdrawn(held):
             return self._nothing(held)
         self._service.count("retrieves", self._who)
-        ranges = _view(held, command.view)
-        wanted = pieces(ranges, command.offset, min(command.length, SLICE))
-        data = await self._messages.read(held, wanted) if wanted else b""
+        if data is None:
+            ranges = wanted(held)
+            data = await self._messages.read(held, ranges) if ranges else b""
         if data:
             await self._messages.served(held, Read(command.view))
             self._remember(held)
             if command.view is View.all and command.offset + len(data) == held.size:
                 self._service.count("bodies served", self._who)
-        return _fine(Retrieved(data, sum(length for _, length in ranges)))
+        return _fine(Retrieved(data, sum(length for _, length in _view(held, command.view))))
 
     def _may_read(self, held: Held) -> bool:
         return self._messages.opens(held) or (held.identifier in self._had_octets and self._messages.in_grace(held))

@@ -96,7 +96,7 @@ class Submitting:
         except OverLimit:
             raise SubmissionRefused("limit") from None
         waiting = [key for key in keys if key is not None]
-        log.info("submitted", account=submission.account, keys=[handle(key) for key in waiting])
+        log.debug("submitted", account=submission.account, keys=[handle(key) for key in waiting])
         try:
             for key in waiting:
                 self._waiting[key] = (trio.Event(), [])

@@ -73,15 +73,20 @@ class _Written(NamedTuple):
     remembered: dict[_Fact, bytes]
 
 
+class _Arrived(NamedTuple):
+    row: int | None
+    owes: bool
+
+
 class Pins(Protocol):
     """Messages of our own store, for the COMMIT that closes a row of theirs."""
 
-    def unpin(self, c: apsw.Connection, debt: Debt, /) -> bool:
-        """Within it: whether this message is our own store's, and un-pinned now."""
+    def unpin(self, c: apsw.Connection, debt: Debt, /) -> bool | None:
+        """Within it. None: not our own store's; else it is un-pinned now, and its source is owed one, or not."""
         ...
 
-    def unpinned(self) -> None:
-        """After it."""
+    def owes(self) -> None:
+        """After it, where a source is owed one."""
         ...
 
 
@@ -146,16 +151,19 @@ class Ledger:
     def arrived_soon(
         self, number: int, state: bytes, unpin: Debt, done: Callable[[int | Exception | None], None]
     ) -> None:
-        def close(connection: apsw.Connection) -> int | None:
+        def close(connection: apsw.Connection) -> _Arrived:
             connection.execute("UPDATE debts SET state = ?, still_open = 0 WHERE number = ?", (state, number))
-            return None if self.pins and self.pins.unpin(connection, unpin) else self.accept(connection, [unpin])[0]
+            owes = self.pins.unpin(connection, unpin) if self.pins else None
+            return _Arrived(self.accept(connection, [unpin])[0], False) if owes is None else _Arrived(None, owes)
 
-        def closed(answer: int | Exception | None) -> None:
+        def closed(answer: _Arrived | Exception) -> None:
             if isinstance(answer, Exception):  # the row is open as it was, and as it should be known
                 self.settle_soon(number, state, closed=False)
-            elif answer is None and self.pins:
-                self.pins.unpinned()
-            done(answer)
+                done(answer)
+                return
+            if answer.owes and self.pins:
+                self.pins.owes()
+            done(answer.row)
 
         self._settled.pop(number, None)  # this says more; written behind it, the older word would open the row again
         self._database.commit_soon(close, closed, point="carried")

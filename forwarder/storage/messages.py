@@ -39,11 +39,12 @@ log = structlog.get_logger("forwarder.store")
 
 class Closed(NamedTuple):
     """An un-pin that counted. others: linked keys that ended with it, all of this bond. again: this account
-    had un-pinned it before."""
+    had un-pinned it before. copied: its source may be owed one now."""
 
     others: int = 0
     again: bool = False
     bond: int | None = None
+    copied: bool = False
 
 
 class StoredMessages:
@@ -167,6 +168,17 @@ class StoredMessages:
             and self.now <= min(held.closed + GRACE, held.expires)
         )
 
+    async def look(self, key: bytes, wanted: Callable[[Held], Sequence[Range]]) -> tuple[Held | None, bytes | None]:
+        """As `find`; and of a small body that it opens, the octets that are wanted of it."""
+
+        def job(c: apsw.Connection) -> tuple[Held | None, bytes | None]:
+            held = keys.find(c, key)
+            if held is None or held.file or not self.opens(held):
+                return held, None
+            return held, body_rows.read(c, held.message, wanted(held))
+
+        return await self.database.read(job)
+
     async def read(self, held: Held, ranges: Sequence[Range]) -> bytes:
         """Octets of its body. Raises FileNotFoundError once it has left the disk."""
         return await self.octets(held.message, held.file, ranges)
@@ -215,11 +227,12 @@ class StoredMessages:
                 return None
             if held.public:
                 return Closed()
-            return Closed(keys.unpin(c, held, self.now, account), bond=held.bond)
+            return Closed(keys.unpin(c, held, self.now, account), bond=held.bond, copied=held.copied)
 
         closed = await self.database.commit(job, point="unpinned")
         if closed and not closed.again:
-            log.info("unpinned", key=handle(key), others=closed.others)
+            log.debug("unpinned", key=handle(key), others=closed.others)
+        if closed and closed.copied:
             self.tell()
         return closed
 

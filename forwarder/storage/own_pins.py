@@ -21,15 +21,19 @@ class OwnPins:
         self._messages = messages
         self._ours = ours
 
-    def unpin(self, c: apsw.Connection, debt: Debt) -> bool:
-        """False: it is not ours. What is gone already, dealt with or withdrawn, is as good as un-pinned."""
-        if not self._ours(debt.store):
-            return False
-        held = keys.find(c, debt.key)
-        if held and self._messages.opens(held) and not held.public:
-            keys.unpin(c, held, self._messages.now, None)
-        return True
+    def unpin(self, c: apsw.Connection, debt: Debt) -> bool | None:
+        """None: it is not ours. What is gone already, dealt with or withdrawn, is as good as un-pinned.
 
-    def unpinned(self) -> None:
+        Else whether its source may be owed one now.
+        """
+        if not self._ours(debt.store):
+            return None
+        held = keys.find(c, debt.key)
+        if held is None or not self._messages.opens(held) or held.public:
+            return False
+        keys.unpin(c, held, self._messages.now, None)
+        return held.copied
+
+    def owes(self) -> None:
         """After COMMIT."""
         self._messages.tell()

@@ -67,15 +67,24 @@ async def carrying(tmp_path: Path, nursery: trio.Nursery) -> AsyncIterator[Carry
     await house.database.close()
 
 
-async def test_one_commit_closes_the_row_and_un_pins(carrying: Carrying, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_one_commit_closes_the_row_and_un_pins(carrying: Carrying) -> None:
     (key,) = (await carrying.house.submit(BRIAN)).keys
     debt = await carrying.owed(key)
-    news = carrying.house.messages.debts()
     assert await carrying.arrived(debt) is None
-    assert news.is_set(), "a copy's source may be owed its un-pin now"
     await carrying.house.restart()
     assert not await carrying.house.opens(key)
     assert await Carrying(carrying.house).open_rows() == []
+
+
+@pytest.mark.parametrize("copied", [True, False])
+async def test_only_where_a_source_may_be_owed_one_anybody_is_woken(carrying: Carrying, copied: bool) -> None:
+    house = carrying.house
+    key = (await house.copy(to=(BOB,)))[0] if copied else (await house.submit(BRIAN)).keys[0]
+    debt = await carrying.owed(key)
+    news = house.messages.debts()
+    assert await carrying.arrived(debt) is None
+    assert news.is_set() == copied
+    assert len((await house.copies.owed(9))[0]) == copied
 
 
 async def test_another_stores_message_owes_a_row(carrying: Carrying) -> None:
