@@ -67,12 +67,18 @@ class Letters:
         return letter
 
     def forget(self) -> None:
-        """An epoch ends. A letter that was read and not let go of waits on, and may be read in the next."""
+        """An epoch ends. A letter that was read and not let go of waits on, and may be read in the next.
+
+        One that was taken a moment ago, and whose report we may not yet make, belongs to the next.
+        """
         self._reported_before = frozenset(self.reports)
-        self._waits_on = {number for number, one in self.every.items() if not self.uidls[number] <= self.closed.keys()}
-        for memory in (self.every, self.uidls, self.closed, self.brought, self.unheard, self.reports):
-            memory.clear()
-        self.read.clear()
+        over = [number for number, one in self.every.items() if one.verified >= one.taken.keys()]
+        self._waits_on = {number for number in over if not self.uidls[number] <= self.closed.keys()}
+        for number in over:
+            self.closed = {uidl: life for uidl, life in self.closed.items() if uidl not in self.uidls[number]}
+            for memory in (self.every, self.uidls, self.brought, self.unheard, self.reports):
+                memory.pop(number, None)
+        self.read &= self.every.keys()
 
     # -- what the MTA was told
 

@@ -51,8 +51,11 @@ class Bridge:
 
     async def answer(self, says: Mapping[Mailbox, Verdict | None]) -> None:
         """Attempts to notify end: committed, then told, as `Sending` does."""
-        while not (due := await self.due()):
-            await self.house.messages.news().wait()
+        while True:
+            news = self.house.messages.news()
+            if due := await self.due():
+                break
+            await news.wait()
         await trio.testing.wait_all_tasks_blocked()  # the bringer waits
         for one in due:
             verdict = says.get(one.recipient)
