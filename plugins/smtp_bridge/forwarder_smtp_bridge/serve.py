@@ -10,6 +10,7 @@ next to nothing, and Postfix keeps more of them than it uses: a 421 for these wo
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -118,7 +119,7 @@ class Lmtp:
         self.turns = trio.CapacityLimiter(sessions)
         self.open = 0
         self.draining = False
-        self.idle: set[trio.CancelScope] = set()
+        self.idle: set[_Talk] = set()
 
     async def serve(self, stream: trio.abc.Stream) -> None:
         """One session to its end; the stream is closed then. Raises nothing of what peers or Delivery do."""
@@ -142,8 +143,8 @@ class Lmtp:
     def drain(self) -> None:
         """No new sessions; those between transactions end now, the others after theirs."""
         self.draining = True
-        for scope in self.idle:
-            scope.cancel()
+        for talk in self.idle:
+            talk.leave()
 
     async def _turn_away(self, stream: trio.abc.Stream) -> None:
         try:
@@ -156,7 +157,10 @@ class Lmtp:
 
 
 class _Talk:
-    """One session: who is asked when, and how long is waited."""
+    """One session: who is asked when, and how long is waited.
+
+    One scope for all its waits, its deadline set anew for each: a scope for each would be a tenth of a mail's cost.
+    """
 
     def __init__(self, lmtp: Lmtp, stream: trio.abc.Stream) -> None:
         self.lmtp, self.waits, self._stream = lmtp, lmtp.waits, stream
@@ -165,10 +169,32 @@ class _Talk:
         self._recipients: tuple[Mailbox, ...] = ()
         self._sink: Sink | None = None
         self._has_turn = False
+        self._scope = trio.CancelScope()
+        self._receiving = False
         self._since = self._began = trio.current_time()
 
     async def run(self) -> None:
-        """Until the session is closed and its last words are out."""
+        """Until the session is closed and its last words are out. Raises TooSlowError where somebody hung."""
+        while True:
+            with self._scope:
+                await self._talk()
+            if not self._scope.cancelled_caught:
+                return
+            if not self._receiving:
+                raise trio.TooSlowError
+            self._scope, self._receiving = trio.CancelScope(), False
+            why = SHUTDOWN if self.lmtp.draining and self.session.idle else IDLE
+            self.session.close(why, why.text)
+
+    def leave(self) -> None:
+        """Of a session that waits for a command: now."""
+        self._scope.cancel()
+
+    def _within(self, seconds: float) -> None:
+        """So long may the next wait be."""
+        self._scope.deadline = trio.current_time() + seconds
+
+    async def _talk(self) -> None:
         session = self.session
         while True:
             event = session.next_event()
@@ -197,24 +223,22 @@ class _Talk:
     async def _flush(self) -> None:
         octets = self.session.data_to_send()
         if octets:
-            with trio.fail_after(self.waits.send):
-                await self._stream.send_all(octets)
+            self._within(self.waits.send)
+            await self._stream.send_all(octets)
 
     async def _receive(self) -> None:
         session, idle = self.session, self.lmtp.idle
-        with trio.CancelScope(deadline=self._deadline()) as scope:
-            if session.idle:
-                idle.add(scope)
-                if self.lmtp.draining:
-                    scope.cancel()
-            try:
-                octets = await self._stream.receive_some(RECEIVE)
-            finally:
-                idle.discard(scope)
-        if scope.cancelled_caught:
-            why = SHUTDOWN if self.lmtp.draining and session.idle else IDLE
-            session.close(why, why.text)
-            return
+        self._scope.deadline = self._deadline()
+        self._receiving = True
+        if session.idle:
+            idle.add(self)
+            if self.lmtp.draining:
+                self.leave()
+        try:
+            octets = await self._stream.receive_some(RECEIVE)
+        finally:
+            idle.discard(self)
+        self._receiving = False
         if not octets:
             session.close(why="peer closed")
         if session.in_data or not session.inside:
@@ -237,8 +261,8 @@ class _Talk:
                 session.reply(await self._mailed(event))
             case Rcpt(mailbox):
                 assert self._mail is not None
-                with trio.fail_after(self.waits.decide):
-                    reply = await delivery.rcpt(Envelope(self._mail, self._recipients), mailbox)
+                self._within(self.waits.decide)
+                reply = await delivery.rcpt(Envelope(self._mail, self._recipients), mailbox)
                 if reply.good:
                     self._recipients = (*self._recipients, mailbox)
                 session.reply(reply)
@@ -260,19 +284,28 @@ class _Talk:
 
     async def _mailed(self, mail: Mail) -> Reply:
         """Whether a transaction may begin; it has its turn then, until it ends."""
-        if not self._has_turn:
-            with trio.move_on_after(self.waits.turn) as scope:
-                await self.lmtp.turns.acquire_on_behalf_of(self)
-                self._has_turn = True
-            if scope.cancelled_caught:
-                self.lmtp.log.info("limit lmtp sessions", most=self.lmtp.turns.total_tokens)
-                return NO_TURN
-        with trio.fail_after(self.waits.decide):
-            reply = await self.lmtp.delivery.mail(mail)
+        if not self._has_turn and not await self._turn():
+            self.lmtp.log.info("limit lmtp sessions", most=self.lmtp.turns.total_tokens)
+            return NO_TURN
+        self._within(self.waits.decide)
+        reply = await self.lmtp.delivery.mail(mail)
         self._mail, self._recipients = mail, ()
         if not reply.good:
             self._end_turn()
         return reply
+
+    async def _turn(self) -> bool:
+        turns = self.lmtp.turns
+        try:
+            turns.acquire_on_behalf_of_nowait(self)
+        except trio.WouldBlock:
+            self._within(math.inf)
+            with trio.move_on_after(self.waits.turn) as scope:
+                await turns.acquire_on_behalf_of(self)
+            if scope.cancelled_caught:
+                return False
+        self._has_turn = True
+        return True
 
     def _end_turn(self) -> None:
         if self._has_turn:
@@ -281,8 +314,8 @@ class _Talk:
 
     async def _begin(self) -> None:
         assert self._mail is not None
-        with trio.fail_after(self.waits.decide):
-            answer = await self.lmtp.delivery.data(Envelope(self._mail, self._recipients))
+        self._within(self.waits.decide)
+        answer = await self.lmtp.delivery.data(Envelope(self._mail, self._recipients))
         if isinstance(answer, Reply):
             self.session.reply(answer)
             return
@@ -293,8 +326,8 @@ class _Talk:
         if self._sink is None:
             return  # given up: the rest is read and forgotten
         try:
-            with trio.fail_after(self.waits.decide):
-                await self._sink.write(octets)
+            self._within(self.waits.decide)
+            await self._sink.write(octets)
         except OSError as error:
             self._failed(error)
             await self._drop()
@@ -316,8 +349,8 @@ class _Talk:
         if self._sink is None:
             return None
         try:
-            with trio.fail_after(self.waits.commit):
-                return await self._sink.commit()
+            self._within(self.waits.commit)
+            return await self._sink.commit()
         except OSError as error:
             self._failed(error)
             return None
@@ -328,4 +361,5 @@ class _Talk:
     async def _drop(self) -> None:
         sink, self._sink = self._sink, None
         if sink is not None:
+            self._within(self.waits.decide)
             await sink.abort()
