@@ -166,11 +166,12 @@ def incoming_domains(options: BridgeOptions) -> Mapping[tuple[str, ...], str]:
 
 def incoming_accounts(options: BridgeOptions, hosted: Collection[str]) -> Mapping[tuple[str, ...], str]:
     """Who owns the world's mail, by key."""
-    account, key = options.smtp_in.account, ("smtp_in", "account")
+    account = options.smtp_in.account
+    key: tuple[str, ...] = ("smtp_in", "account")
     if isinstance(account, str):
         return {key: account}
-    rest = {key: GATEWAY} if set(hosted) - account.keys() else {}
-    return {**rest, **{(*key, domain): name for domain, name in account.items()}}
+    named = {(*key, domain): name for domain, name in account.items()}
+    return {key: GATEWAY, **named} if set(hosted) - account.keys() else named
 
 
 def submitting_accounts(options: BridgeOptions, hosted: Collection[str]) -> Mapping[tuple[str, ...], str]:
