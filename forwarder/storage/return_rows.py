@@ -21,6 +21,8 @@ from forwarder.store.machine import Life, Read, State, Told
 from forwarder.wire.outcome import EXPIRED, REFUSED
 
 REMEMBERED = 6 * 86400
+KEPT = 30 * 86400
+"""Seconds that a row stays, as long as its key's tombstone: a report may come late, and must find its sender."""
 ROWS = 500
 GIVE_UP = 7 * 86400
 """Seconds; as long as [retry] give_up has by default, and longer than MTAs wait."""
@@ -120,11 +122,11 @@ def reported(c: apsw.Connection, key: int) -> None:
 
 
 def forget(c: apsw.Connection, now: int) -> int:
-    """What is past its memory and owes no report any more; how many went. While a key is open its sender counts."""
+    """What is past its time and owes no report any more; how many went. While a key is open its sender counts."""
     open_ = f"({int(Life.live)}, {int(Life.handed_on)})"
     sql = f"""DELETE FROM returned WHERE key IN (SELECT r.key FROM returned r LEFT JOIN message_key k
         ON k.number = r.key WHERE r.at <= ? AND (k.number IS NULL OR ((r.ended IS NULL OR r.reported = 1)
         AND k.life NOT IN {open_} AND NOT EXISTS (SELECT 1 FROM message m JOIN message_key o ON o.message = m.number
         WHERE m.number = k.message AND m.origin IS NOT NULL AND o.life IN {open_}))) LIMIT ?)"""  # noqa: S608
-    c.execute(sql, (now - REMEMBERED, ROWS))
+    c.execute(sql, (now - KEPT, ROWS))
     return c.changes()

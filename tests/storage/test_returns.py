@@ -346,19 +346,23 @@ async def test_the_sender_is_known_by_any_key_of_it_and_by_no_other(mail: Mail) 
 
 
 async def test_a_row_stays_while_it_may_be_asked_for(mail: Mail) -> None:
-    read, waits, owed = [(await mail.bring(who, mark=who.localpart))[0] for who in (BRIAN, BOB, FREDA)]
+    made = [(await mail.bring(who, mark=who.localpart, lifetime=50 * DAY))[0] for who in (BRIAN, BOB, FREDA)]
+    read, waits, owed = made
     assert read is not None and waits is not None and owed is not None
     await mail.house.messages.unpin(read, None)
     await mail.settle(NO_USER, FREDA)
     await mail.house.sweeping.sweep()
     assert await mail.rows() == 3
-    mail.house.now += 6 * DAY
+    mail.house.now += 21 * DAY  # so long a return path is good
+    await mail.house.sweeping.sweep()
+    assert await mail.returns.sender(read) == ALICE
+    mail.house.now += 9 * DAY
     await mail.house.sweeping.sweep()
     assert await mail.rows() == 2
     await mail.returns.done((await mail.only()).number)
     await mail.house.sweeping.sweep()
     assert await mail.rows() == 1
-    mail.house.now += 30 * DAY  # bob never read it
+    mail.house.now += 20 * DAY  # bob never read it
     await mail.house.sweeping.sweep()
     await mail.returns.done((await mail.only()).number)
     await mail.house.sweeping.sweep()
@@ -367,9 +371,9 @@ async def test_a_row_stays_while_it_may_be_asked_for(mail: Mail) -> None:
 
 async def test_a_null_sender_is_known_as_long_as_somebody_may_carry_it_further(mail: Mail) -> None:
     """Taken for a native message it would get a return path, and a report would have its report."""
-    [key] = await mail.bring(BRIAN, sender="")
+    [key] = await mail.bring(BRIAN, sender="", lifetime=50 * DAY)
     assert key is not None
-    mail.house.now += 7 * DAY
+    mail.house.now += 31 * DAY
     await mail.house.sweeping.sweep()
     assert await mail.returns.sender(key) == ""
     await mail.house.messages.unpin(key, None)
@@ -414,6 +418,9 @@ async def test_the_sender_is_known_by_any_key_of_a_copy_while_one_is_open(mail: 
     await mail.house.sweeping.sweep()
     assert [await mail.returns.sender(key) for key in (first, second)] == [ALICE, ALICE]
     await mail.house.messages.unpin(second, None)
+    await mail.house.sweeping.sweep()
+    assert await mail.returns.sender(first) == ALICE, "a report may come late"
+    mail.house.now += 23 * DAY
     await mail.house.sweeping.sweep()
     assert await mail.rows() == 0
 
