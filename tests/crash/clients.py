@@ -324,13 +324,14 @@ class Clients:
         """Tracks it; now and then takes one back."""
         for key, to in zip(submission.keys, submission.to, strict=True):
             own = self._truth.hold(key, to)
+            silenced = own.silenced  # as it stands before the question
             response = await line.ask(msoap.Track(key))
             if response.status.name != "noerror":
                 self._truth.fault("a key of an acknowledged submission is unknown:", response.status.name)
                 continue
             told = response.data.delivery.notificationstatus.name
             own.alone = told == "silenced" and not response.data.delivery.redirectedto
-            if own.silenced and to not in ("moved@ext.test", "copy@ext.test") and told != "silenced":
+            if silenced and to not in ("moved@ext.test", "copy@ext.test") and told != "silenced":
                 self._truth.fault(key.hex(), "was silenced and shows", told)
             if self._maybe(self._rare):
                 own.cancelling = True
