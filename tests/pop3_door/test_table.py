@@ -384,6 +384,21 @@ async def test_several_may_read_one_role_at_once(nursery: trio.Nursery) -> None:
     assert (await freda.ask("RETR 2")).startswith("+OK")
 
 
+async def test_what_is_done_with_is_listed_to_nobody_though_it_is_shown_again(nursery: trio.Nursery) -> None:
+    """Its notification was still on its way; another account had been told that it is alive."""
+    bag = Mailbag(TEA, BUN)
+    room = Room(nursery, bag)
+    bob, freda = await room.enter("bob"), await room.enter("freda")
+    await freda.ask("QUIT")
+    item = bag.items[0]
+    await bob.ask("DELE 1")
+    assert await bob.ask("QUIT") == "+OK bye"
+    del bag.bodies[item.notification.identifier]
+    bag.items.insert(0, item)
+    freda = await room.enter("freda")
+    assert await freda.ask("STAT") == f"+OK 1 {len(BUN)}"
+
+
 # -- pipelining
 
 

@@ -1,6 +1,7 @@
 """Who is alive: before a message is shown, its store is asked for its size. List only what can be had.
 
-* What a store said is kept KEPT seconds for the account that asked, over sessions, and told to no other account.
+* What a store said is kept KEPT seconds for the account that asked, over sessions, and told to no other account; what
+  we have un-pinned is gone for all.
 * At most STORES stores at once for an account, LINES questions at once to a store; a question under way is not asked
   again. A store that failed FAILS times in a row is left alone until the account's next login.
 * `look` stops waiting after `wait` seconds; the questions go on in the background, for the next session.
@@ -68,6 +69,16 @@ class Checks:
         """Its store said so meanwhile."""
         self._account(reader.account).learn(key_of(item), GONE)
 
+    def done(self, items: Sequence[Item]) -> None:
+        """An un-pin of each is on the disk, so none is ever alive again, whoever had heard that it was.
+
+        A notification that was still on its way may show one again; it is not listed then.
+        """
+        for account in self._accounts.values():
+            for key in map(key_of, items):
+                if account.heard(key):
+                    account.learn(key, GONE)
+
     def _account(self, name: str) -> _Account:
         for old in [other for other, account in self._accounts.items() if account.idle and other != name]:
             del self._accounts[old]
@@ -134,6 +145,9 @@ class _Account:
     def known(self) -> Mapping[Key, Answer]:
         self._expire()
         return {key: answer for key, (_, answer) in self._answers.items()}
+
+    def heard(self, key: Key) -> bool:
+        return key in self._answers
 
     def learn(self, key: Key, answer: Answer) -> None:
         self._answers.pop(key, None)  # the oldest stand first

@@ -223,6 +223,7 @@ class Visit:
         if deleted:
             with trio.fail_after(COMMIT):
                 await self._reader.done(deleted)
+            self._house.checks.done(deleted)
             self._house.log.info("done", account=self._reader.account, peer=self._peer.address, items=len(deleted))
         self._session.bye()
 
