@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import typer
+
 from forwarder.cli.options import Config
 
 
-def serve(config: Config = None) -> int:
+def serve(
+    config: Config = None,
+    debug: Annotated[bool, typer.Option("--debug", help="Also log what happens to each message.")] = False,
+) -> int:
     """Run the daemon until SIGTERM, then drain; SIGHUP reloads. Exit 2: cannot start; 1: another runs, disk fails."""
     import trio
 
@@ -16,7 +23,7 @@ def serve(config: Config = None) -> int:
     from forwarder.storage.database import DISK_FAULTS, DatabaseUnfit
 
     settings = open_folder(config).settings
-    log_to_stderr()
+    log_to_stderr(debug=debug)
     try:
         trio.run(serve, settings)
     except StateInUse as error:

@@ -7,6 +7,7 @@ SIGTERM and SIGINT: take nothing new, finish what is under way, at most `[node] 
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import resource
 import signal
@@ -229,8 +230,8 @@ def _shortened(_: object, __: str, record: MutableMapping[str, Any]) -> MutableM
     return {**record, **{name: f"{text[:FIELD_CHARACTERS]}... ({len(text)})" for name, text in long.items()}}
 
 
-def log_to_stderr() -> None:
-    """One line an event: JSON for programs, columns for a terminal."""
+def log_to_stderr(*, debug: bool = False) -> None:
+    """One line an event: JSON for programs, columns for a terminal. debug: what each message does, too."""
     terminal = sys.stderr.isatty()
     structlog.configure(
         processors=[
@@ -239,6 +240,7 @@ def log_to_stderr() -> None:
             _shortened,
             structlog.dev.ConsoleRenderer() if terminal else structlog.processors.JSONRenderer(),
         ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG if debug else logging.INFO),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
