@@ -55,6 +55,13 @@ class Messages(Protocol):
         """Set when something has become due or owed after this call."""
         ...
 
+    def fresh(self) -> tuple[Sequence[Due], bool]:
+        """Of what has become due since this was asked last, those that are known here; and whether that is all of it.
+
+        They are committed, and `due` names them too.
+        """
+        ...
+
     async def due(self, limit: int, without: Collection[str]) -> tuple[Sequence[Due], float | None]:
         """Keys due by now, oldest first, none whose agent is that of a domain in `without`; and when the next is."""
         ...

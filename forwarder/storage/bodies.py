@@ -33,15 +33,20 @@ what several threads wait for in one go."""
 class Upload:
     """A body on its way in. One task at a time; `abort` may come at any moment between its calls."""
 
-    def __init__(self, path: Path) -> None:
-        self.name = path.name
-        self.path = path
+    def __init__(self, folder: Path, name: str) -> None:
+        self.name = self._spooled = name
+        self._folder = folder
         self.size = 0
         self._file: BinaryIO | None = None
         self._gathered = bytearray()
         self._hash = hashlib.sha256()
         self._scan = HeaderScan()
         self._ended = False
+
+    @property
+    def path(self) -> Path:
+        """Of what is not small, until it has landed under its lasting name."""
+        return self._folder / self._spooled
 
     @property
     def small(self) -> bool:
@@ -146,6 +151,7 @@ class Bodies:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._spool = folder / SPOOL
         self._landing: set[str] = set()
         self._gathering = _Group()
         self._landings = trio.Semaphore(LANDINGS)
@@ -161,7 +167,7 @@ class Bodies:
             left.unlink()
 
     def upload(self) -> Upload:
-        return Upload(self._folder / SPOOL / secrets.token_hex(16))
+        return Upload(self._spool, secrets.token_hex(16))
 
     def path(self, name: str) -> Path:
         return self._folder / name[:2] / name

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import apsw
 
 from forwarder.model import KEY_OCTETS, Mailbox
+from forwarder.ports import Due
 from forwarder.store.machine import Event, Life, Read, State, Told, step
 
 
@@ -133,6 +134,13 @@ def mint(c: apsw.Connection, fresh: Fresh, now: int) -> tuple[int, bytes]:
         ),
     )
     return c.last_insert_rowid(), key
+
+
+def mint_due(c: apsw.Connection, fresh: Fresh, letter: bytes, now: int) -> Due:
+    """As `mint`, for somebody who is to be notified at once: what the sending needs for that."""
+    number, key = mint(c, fresh, now)
+    assert fresh.recipient is not None
+    return Due(number, key, fresh.recipient, letter, fresh.original, fresh.rna, fresh.token, fresh.follow, fresh.depth)
 
 
 def save(c: apsw.Connection, number: int, state: State) -> None:

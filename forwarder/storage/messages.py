@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 import apsw
 import structlog
@@ -32,7 +32,19 @@ from forwarder.wire.outcome import DEFERRED
 FAILING = frozenset({Event.temporary, Event.baddomain, Event.noservice, Event.noserver, Event.badanswer})
 """Events after which a key is tried again without having been taken."""
 
+FRESH = 500
+"""Keys that wait to be handed to the sending; more are found by it in their rows."""
+
 T = TypeVar("T")
+
+
+class Landed(NamedTuple, Generic[T]):
+    """What a landing made. kept: its body is needed. due: whom it is to be told to at once, if that is all."""
+
+    made: T
+    kept: bool
+    due: tuple[Due, ...] = ()
+
 
 log = structlog.get_logger("forwarder.store")
 
@@ -55,6 +67,8 @@ class StoredMessages:
         self.bodies = Bodies(folder)
         self.clock = clock
         self._news, self._debts = trio.Event(), trio.Event()
+        self._fresh: list[Due] = []
+        self._fresh_is_all = True
         self._stamps: Counter[int] = Counter()
         self._last_stamp = 0
 
@@ -75,7 +89,11 @@ class StoredMessages:
         self._debts.set()
         self._debts = trio.Event()
 
-    def _tell_due(self) -> None:
+    def _tell_due(self, due: Sequence[Due] = ()) -> None:
+        if due and len(self._fresh) < FRESH:
+            self._fresh += due
+        else:
+            self._fresh_is_all = False
         self._news.set()
         self._news = trio.Event()
 
@@ -106,9 +124,9 @@ class StoredMessages:
         Raises OverQuota, OverLimit, OSError; then nothing is kept.
         """
 
-        def job(c: apsw.Connection, now: int, listed: int) -> tuple[Submitted, bool]:
+        def job(c: apsw.Connection, now: int, listed: int) -> Landed[Submitted]:
             if first := message_rows.first_keys(c, envelope.fingerprint, now):
-                return first, False
+                return Landed(first, kept=False)
             if message_rows.taken(c, envelope.account) + upload.size > envelope.quota:
                 raise OverQuota(envelope.account)
             if not message_rows.within(c, envelope, now):
@@ -116,14 +134,17 @@ class StoredMessages:
             message = message_rows.insert(
                 c, upload, envelope.account, envelope.letter, now, envelope.expires, envelope.fingerprint
             )
-            made = tuple(keys.mint(c, Fresh(message, recipient), now)[1] for recipient in envelope.recipients)
-            return Submitted(made, listing.publish(c, message, envelope.lists, now, listed)), True
+            due = tuple(
+                keys.mint_due(c, Fresh(message, recipient), envelope.letter, now) for recipient in envelope.recipients
+            )
+            made = Submitted(
+                tuple(one.identifier for one in due), listing.publish(c, message, envelope.lists, now, listed)
+            )
+            return Landed(made, True, due)
 
         return await self.land(upload, job, point="submitted")
 
-    async def land(
-        self, upload: Upload, job: Callable[[apsw.Connection, int, int], tuple[T, bool]], *, point: str
-    ) -> T:
+    async def land(self, upload: Upload, job: Callable[[apsw.Connection, int, int], Landed[T]], *, point: str) -> T:
         """The body durable, then `job` committed; unless that says that it keeps it, nothing stays of it.
 
         job: told the time, and the second under which lists show it: a later one where the clock was set back.
@@ -133,7 +154,7 @@ class StoredMessages:
         try:
             with trio.CancelScope(shield=True):  # it ends soon; half of it would be an orphan or a lost answer
                 await self.bodies.land(upload)
-                made, kept = await self.database.commit(lambda c: job(c, now, listed), point=point)
+                made, kept, due = await self.database.commit(lambda c: job(c, now, listed), point=point)
         except apsw.IOError:  # a sync that failed: its row may be in the log, and found at the next start
             kept = True
             raise
@@ -142,7 +163,8 @@ class StoredMessages:
             self.bodies.landed(upload.name)
             if not kept:
                 await self.discard(upload)
-        self._tell_due()
+        if due:
+            self._tell_due(due)
         return made
 
     async def discard(self, upload: Upload) -> None:
@@ -288,6 +310,11 @@ class StoredMessages:
         return await self.database.commit(job, point="cancelled")
 
     # -- ports.Messages: the sending's side
+
+    def fresh(self) -> tuple[Sequence[Due], bool]:
+        found, is_all = self._fresh, self._fresh_is_all
+        self._fresh, self._fresh_is_all = [], True
+        return found, is_all
 
     async def due(self, limit: int, without: Collection[str]) -> tuple[Sequence[Due], float | None]:
         now = self.now

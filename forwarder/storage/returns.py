@@ -13,12 +13,12 @@ import apsw
 import trio
 
 from forwarder.bridges import Failure
-from forwarder.ports import Verdict
+from forwarder.ports import Due, Verdict
 from forwarder.storage import keys, message_rows, return_rows
 from forwarder.storage.bodies import Upload
 from forwarder.storage.keys import Fresh, mailbox
 from forwarder.storage.message_rows import Envelope, OverLimit, OverQuota
-from forwarder.storage.messages import StoredMessages, told
+from forwarder.storage.messages import Landed, StoredMessages, told
 from forwarder.store.machine import Event
 from forwarder.wire.outcome import TEXTS
 
@@ -48,25 +48,27 @@ class Returns:
     async def submit(self, upload: Upload, envelope: Envelope, arriving: Arriving) -> Sequence[bytes | None]:
         """A key for each recipient; None: this very delivery is here already. Raises OverQuota, OverLimit, OSError."""
 
-        def job(c: apsw.Connection, now: int, _: int) -> tuple[Sequence[bytes | None], bool]:
+        def job(c: apsw.Connection, now: int, _: int) -> Landed[Sequence[bytes | None]]:
             fresh = {once for once in arriving.once if not return_rows.known(c, once, now)}
             if not fresh:
-                return [None] * len(arriving.once), False
+                return Landed([None] * len(arriving.once), kept=False)
             if message_rows.taken(c, envelope.account) + upload.size > envelope.quota:
                 raise OverQuota(envelope.account)
             if not message_rows.within(c, envelope, now):
                 raise OverLimit(envelope.account)
             message = message_rows.insert(c, upload, envelope.account, envelope.letter, now, envelope.expires)
             made: list[bytes | None] = []
+            due: list[Due] = []
             for recipient, once in zip(envelope.recipients, arriving.once, strict=True):
                 if once not in fresh:
                     made.append(None)
                     continue
                 fresh.discard(once)  # who stands there twice gets it once
-                number, key = keys.mint(c, Fresh(message, recipient, follow=arriving.redirects), now)
-                return_rows.insert(c, number, once, arriving.sender, now, now + arriving.quiet)
-                made.append(key)
-            return made, True
+                one = keys.mint_due(c, Fresh(message, recipient, follow=arriving.redirects), envelope.letter, now)
+                return_rows.insert(c, one.number, once, arriving.sender, now, now + arriving.quiet)
+                made.append(one.identifier)
+                due.append(one)
+            return Landed(made, True, tuple(due))
 
         return await self._messages.land(upload, job, point="received")
 

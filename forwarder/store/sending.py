@@ -1,6 +1,7 @@
 """The store's sending: each key is notified at its time until it is silenced (protocol 4, 5.2, 5.6).
 
-* The rows are the queue: an attempt changes nothing before its outcome is committed, so a crash only repeats it.
+* The rows are the queue: an attempt changes nothing before its outcome is committed, so a crash only repeats it. What
+  was committed a moment ago is handed over, its row not read again; the queue is looked at once a minute all the same.
 * A mailbox's own DNS records come first; then the domain's agent. The machine decides when the next attempt is.
 * At most AT_ONCE attempts, PER_AGENT at one domain; a slow one keeps nobody else waiting.
 * Nothing due: it sleeps until something is, or until news. Clocks are set while we sleep, so never over LONGEST_SLEEP;
@@ -9,6 +10,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -30,6 +32,8 @@ AT_ONCE = 64
 PER_AGENT = 16
 LONGEST_SLEEP = 600.0
 LATE = 0.01
+LOOK_EVERY = 60.0
+"""Seconds between two looks at the queue while all that becomes due is handed over."""
 ATTEMPT_SECONDS = 180.0
 """Look-ups, connecting and the answer have deadlines of their own; this bounds their sum."""
 
@@ -71,49 +75,69 @@ class Sending:
         self._busy: dict[int, str] = {}
         self._ended: set[int] = set()
         self._freed = trio.Event()
+        self._looked = -math.inf
         self._crowded = False
         """More may be due than was begun: for want of room, or of room at an agent."""
         self.setback = Setback()
 
     async def run(self) -> None:
         """Ends with its cancellation; what was under way is then tried again at the next start."""
+        upcoming, look = None, True
         async with trio.open_nursery() as nursery:
             while True:
                 news, freed = self._messages.news(), self._freed
+                fresh, whole = self._messages.fresh()
                 room = AT_ONCE - len(self._busy)
-                try:
-                    self._crowded = True  # who ends while the question is asked was counted as busy in it
-                    upcoming = await self._start(nursery, room) if room > 0 else None
-                except Exception as error:  # the disk: later may go better, and nothing is lost meanwhile
-                    pause = self.setback.pause(error)
-                    log.exception("what is due was not read", error=repr(error), again_in=pause)
-                    await trio.sleep(pause)
-                    continue
-                self.setback.over()
-                await _first_of(news if room > 0 else None, freed, upcoming, self._clock)
+                if not look and whole and trio.current_time() < self._looked + LOOK_EVERY:
+                    self._crowded = not self._begin(nursery, fresh) or self._crowded
+                else:
+                    try:
+                        upcoming = await self._look(nursery, room)
+                    except Exception as error:  # the disk: later may go better, and nothing is lost meanwhile
+                        pause = self.setback.pause(error)
+                        log.exception("what is due was not read", error=repr(error), again_in=pause)
+                        look = True
+                        await trio.sleep(pause)
+                        continue
+                    self.setback.over()
+                late = await _first_of(news if room > 0 else None, freed, upcoming, self._clock)
+                look = late or freed.is_set()
 
-    async def _start(self, nursery: trio.Nursery, room: int) -> float | None:
+    async def _look(self, nursery: trio.Nursery, room: int) -> float | None:
         """Begins what is due, as far as there is room; when the next will be."""
-        counts = Counter(self._busy.values())
+        self._crowded = True  # who ends while the question is asked was counted as busy in it
+        self._looked = trio.current_time()
+        self._ended.clear()
+        if room <= 0:
+            return None
         while True:
+            counts = Counter(self._busy.values())
             full = {agent for agent, count in counts.items() if count >= PER_AGENT}
-            self._ended.clear()
             limit = room + len(self._busy)
             found, upcoming = await self._messages.due(limit, full)
             self._crowded = bool(full) or len(found) == limit
-            passed_over = False
-            for due in found:
-                agent = _agent(due)
-                if due.number in self._busy or due.number in self._ended or len(self._busy) >= AT_ONCE:
-                    continue  # what ended since the question was asked may not be due any more
-                if counts[agent] >= PER_AGENT:
-                    passed_over = True
-                    continue
-                counts[agent] += 1
-                self._busy[due.number] = agent
-                nursery.start_soon(self._attend, due)
-            if not passed_over:  # else others may stand behind a slow agent's many
+            if self._begin(nursery, found):
                 return upcoming
+            if len(self._busy) >= AT_ONCE:
+                self._crowded = True
+                return upcoming
+            self._crowded = True  # others may stand behind a slow agent's many
+
+    def _begin(self, nursery: trio.Nursery, found: Sequence[Due]) -> bool:
+        """Attempts at these. False: for some of them there was no room."""
+        counts = Counter(self._busy.values())
+        all_begun = True
+        for due in found:
+            agent = _agent(due)
+            if due.number in self._busy or due.number in self._ended:
+                continue  # what ended since the last look may not be due any more
+            if len(self._busy) >= AT_ONCE or counts[agent] >= PER_AGENT:
+                all_begun = False
+                continue
+            counts[agent] += 1
+            self._busy[due.number] = agent
+            nursery.start_soon(self._attend, due)
+        return all_begun
 
     async def _attend(self, due: Due) -> None:
         taken = False
@@ -270,13 +294,14 @@ def sleep_until(upcoming: float | None, clock: Clock) -> float:
     return LONGEST_SLEEP if upcoming is None else min(max(upcoming - clock(), 0.0) + LATE, LONGEST_SLEEP)
 
 
-async def _first_of(news: trio.Event | None, freed: trio.Event, upcoming: float | None, clock: Clock) -> None:
-    """Until something has become due, an attempt has ended, or it is time."""
-    with trio.move_on_after(sleep_until(upcoming, clock)):
+async def _first_of(news: trio.Event | None, freed: trio.Event, upcoming: float | None, clock: Clock) -> bool:
+    """Until something has become due, an attempt has ended, or it is time: then true."""
+    with trio.move_on_after(sleep_until(upcoming, clock)) as scope:
         async with trio.open_nursery() as nursery:
             for event in (news, freed):
                 if event is not None:
                     nursery.start_soon(_end_with, event, nursery.cancel_scope)
+    return scope.cancelled_caught
 
 
 async def _end_with(event: trio.Event, scope: trio.CancelScope) -> None:

@@ -59,7 +59,7 @@ def opened(folder: Path) -> Bodies:
 
 async def uploaded(folder: Path, name: str) -> Upload:
     """Large enough for a file of its own."""
-    upload = Upload(folder / "bodies" / SPOOL / name)
+    upload = Upload(folder / "bodies" / SPOOL, name)
     await upload.write(b"Subject: x\n\n")
     await upload.write(bytes(SMALL))
     return upload

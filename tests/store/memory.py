@@ -49,11 +49,15 @@ class MemoryMessages:
     def __init__(self) -> None:
         self.keys: dict[int, Key] = {}
         self.asked = 0
+        self.hands_over = False
+        """Whether what is submitted is told by `fresh`; else that only says that there is something."""
+        self._fresh: list[Due] = []
         self._news = trio.Event()
 
     def submit(self, recipient: Mailbox, sender: str = "toby") -> int:
         octets = letter(sender, SIZE, DIGEST, None, int(START) + 30 * 86400)
         number = self._mint(Due(0, b"", recipient, octets, None, None, None, True, 0), None)
+        self._fresh.append(self.keys[number].due)
         self._news.set()
         self._news = trio.Event()
         return number
@@ -66,6 +70,10 @@ class MemoryMessages:
 
     def news(self) -> trio.Event:
         return self._news
+
+    def fresh(self) -> tuple[Sequence[Due], bool]:
+        found, self._fresh = self._fresh, []
+        return found, self.hands_over
 
     async def due(self, limit: int, without: Collection[str]) -> tuple[Sequence[Due], float | None]:
         self.asked += 1

@@ -52,9 +52,12 @@ class World:
         return [sent.to for sent in self.notifier.sent]
 
 
-@pytest.fixture
-def world(nursery: trio.Nursery) -> World:
-    return World(nursery)
+@pytest.fixture(params=[False, True], ids=["looked for", "handed over"])
+def world(nursery: trio.Nursery, request: pytest.FixtureRequest) -> World:
+    """How what is submitted comes to the sending."""
+    made = World(nursery)
+    made.messages.hands_over = request.param
+    return made
 
 
 def redirect_to(*to: str, **more: Any) -> Answers:
@@ -625,3 +628,33 @@ async def test_an_agents_places_that_become_free_while_the_disk_is_asked_are_tak
     world.messages.submit(BRIAN)  # asked for while all places are taken; all are free before the answer
     await trio.sleep(60)
     assert len(world.times()) == PER_AGENT + 1
+
+
+async def test_what_is_handed_over_is_told_without_a_look_and_the_queue_is_looked_at_once_a_minute(
+    autojump_clock: MockClock, world: World
+) -> None:
+    world.messages.hands_over = True
+    world.start()
+    await trio.sleep(1)
+    looks = world.messages.asked
+    for _ in range(150):
+        world.messages.submit(BRIAN)
+        await trio.sleep(1)
+    assert world.times() == list(range(1, 151))
+    assert world.messages.asked == looks + 2
+
+
+async def test_what_was_found_before_it_is_handed_over_is_told_once(autojump_clock: MockClock, world: World) -> None:
+    world.messages.hands_over = True
+    read = world.messages.due
+
+    async def slow(limit: int, without: Any) -> Any:
+        await trio.sleep(1)
+        return await read(limit, without)
+
+    world.messages.due = slow  # type: ignore[method-assign]
+    world.start()
+    await trio.sleep(0.5)
+    world.messages.submit(BRIAN)
+    await trio.sleep(3600)
+    assert world.times() == [1]
