@@ -205,14 +205,12 @@ class Clients:
                 await trio.sleep(10 * PAUSE * self._chance.random())
                 if self._maybe(0.3):
                     await line.ask(rnaqp.Peek(None, 10))
-                at_risk = [
-                    s for s in self._truth.sent.values() if s.name == "take" and s.key not in self._truth.seen["toby"]
-                ]
                 try:
                     response = await line.ask(rnaqp.RetrieveAndClear())
-                except LOST:
-                    for sent in at_risk:
-                        sent.doubtful = True
+                except LOST:  # with all that has come meanwhile, too
+                    for sent in self._truth.sent.values():
+                        if sent.name == "take" and sent.key not in self._truth.seen["toby"]:
+                            sent.doubtful = True
                     raise
                 if not response.abort:
                     self._truth.seen["toby"].update(item.notification.identifier for item in response.data.items)
