@@ -345,7 +345,8 @@ class Service(Protocol):
 class ServiceSpec(Generic[O]):
     """A service on offer. name: its key under `[listen]`; the daemon binds, also `unix:PATH`.
 
-    table: of the node file, given whole as options. always: it runs without listeners too, if its table is there.
+    table: of the node file, given whole as options. always: it listens nowhere, `[listen]` does not know it, and runs
+    if its table is there or a service that reads this table listens.
     """
 
     name: str

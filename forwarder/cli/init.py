@@ -36,8 +36,10 @@ def init(
 
     if postfix and (not isabs(queue) or not queue.isprintable() or set(queue) & set('"\\')):
         raise Wrong(f"forwarder init: --queue {queue!r}: expected a path from the root, without quotes and backslashes")
+    wanted = name, domain, sets or [], queue if postfix else ""
     try:
-        warnings = write_fresh(Path(directory), name, domain, sets or [], queue if postfix else "")
+        _rehearse(*wanted)
+        warnings = write_fresh(Path(directory), *wanted)
     except (BadAssignment, ValueError) as error:
         raise Wrong(f"forwarder init: {error}") from None
     complain(warnings)
@@ -47,6 +49,22 @@ def init(
         print(lines(directory, None))
     print(_next(directory, domain, queue if postfix else ""))
     return 0
+
+
+def _rehearse(name: str, domain: str, sets: list[str], queue: str) -> None:
+    """In a folder of its own, so that what a plugin says of its tables leaves no half of one. Raises what it says."""
+    from pathlib import Path
+    from tempfile import TemporaryDirectory
+
+    from forwarder.cli.folder import open_folder
+    from forwarder.config.doors import doors
+    from forwarder.config.fresh import write_fresh
+
+    with TemporaryDirectory() as place:
+        draft = Path(place) / "draft"
+        write_fresh(draft, name, domain, sets, queue)
+        folder = open_folder(str(draft))
+        doors(folder.settings, folder.plugins.services, folder.plugins.carriers)
 
 
 def _next(directory: str, domain: str, queue: str) -> str:

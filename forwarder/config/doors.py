@@ -46,8 +46,9 @@ def doors(settings: Settings, services: Services | None, carriers: Carriers) -> 
         [door for door in map(reading.door, offered.values()) if door],
         [pair for pair in map(reading.carrier, carriers.values()) if pair],
     )
-    for name in sorted(settings.listen.doors.keys() - offered.keys()) if services is not None else ():
-        hint = nearest(name, [*offered, *Listen.model_fields])
+    listening = {name for name, spec in offered.items() if not spec.always}
+    for name in sorted(settings.listen.doors.keys() - listening) if services is not None else ():
+        hint = nearest(name, [*listening, *Listen.model_fields])
         reading.error(("listen", name), f"no plugin offers this service{hint}")
     reading.group(found.services)
     reading.twice(found.services)

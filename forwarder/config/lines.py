@@ -98,6 +98,15 @@ class Document(NamedTuple):
         return ConfigError(self.file, self.line(steps), dotted(steps), text)
 
 
+def located(errors: ConfigErrors, path: Path, folder: Path) -> ConfigErrors:
+    """With the lines of their keys in that file, as far as it can still be read."""
+    try:
+        document = read(path, folder)
+    except (OSError, ConfigErrors):
+        return errors
+    return ConfigErrors([document.error(error.key.split("."), error.text) for error in errors.errors])
+
+
 def dotted(path: Iterable[str | int]) -> str:
     """A path as an operator writes it: `pull_hold.keep`; places in lists are told by the line."""
     return ".".join(step if _BARE.match(step) else f'"{step}"' for step in path if isinstance(step, str))

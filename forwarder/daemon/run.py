@@ -23,8 +23,8 @@ import trio
 
 from forwarder.config.certificates import require_all
 from forwarder.config.doors import doors as configured
-from forwarder.config.lines import ConfigError, ConfigErrors
-from forwarder.config.settings import Settings
+from forwarder.config.lines import ConfigError, ConfigErrors, located
+from forwarder.config.settings import FILE, Settings
 from forwarder.daemon.build import SERVICES, Node, build, recall, start
 from forwarder.daemon.control import Control
 from forwarder.daemon.published import Published
@@ -76,8 +76,11 @@ async def _work(
     settings: Settings, plugins: Plugins, state: State, sessions: int, signals: Signals, ready: Callable[[], None]
 ) -> None:
     wanted = configured(settings, plugins.services, plugins.carriers)
-    doors = await _open_doors(settings)
-    opened = await open_all(wanted.services, settings.bridge.group)
+    try:
+        doors = await _open_doors(settings)
+        opened = await open_all(wanted.services, settings.bridge.group)
+    except ConfigErrors as errors:
+        raise located(errors, settings.folder / FILE, settings.folder) from None
     own = {endpoint for endpoints in doors.bound.values() for endpoint in endpoints}
     own |= {place for each in opened for place in each.places if isinstance(place, Endpoint)}
     async with trio.open_nursery() as nursery:

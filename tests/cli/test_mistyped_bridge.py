@@ -132,3 +132,20 @@ def test_domains_that_the_table_of_accounts_leaves_out_need_the_gateway(run: Any
     checked = run("check")
     assert checked.code == 2
     assert 'bridge.smtp_in.account: there is no account "smtpgateway"' in checked.err
+
+
+def test_init_leaves_nothing_behind_where_a_plugin_objects(run: Any, tmp_path: Path) -> None:
+    made = tmp_path / "edge"
+    new = ("--name", "mx1.pobox.example", "--domain", "pobox.example", "--postfix", "--set", 'bridge.group=""')
+    refused = run("init", str(made), *new, "--set", 'bridge.smtp_out.smarthost="nonsense"')
+    assert refused.code == 2
+    assert "bridge.smtp_out.smarthost: expected" in refused.err
+    assert not made.exists()
+    assert run("init", str(made), *new).code == 0
+
+
+def test_what_listens_nowhere_is_no_service_of_listen(run: Any, edge: Path) -> None:
+    line = typed(edge, "lmtp = [", 'smtp_reports = ["127.0.0.1:0"]\nlmtp = [')
+    checked = run("check")
+    assert checked.code == 2
+    assert checked.err.startswith(f"forwarder.toml:{line}: listen.smtp_reports: no plugin offers this service")
