@@ -187,7 +187,11 @@ def assignments() -> Once:
             assert tomli_w.dumps(tomllib.loads(new)) == new
         except (BadAssignment, ConfigErrors):
             return
-        parse(text, FILE)
+        try:
+            parse(text, FILE)  # as the writer does, before it writes
+        except ConfigErrors as errors:
+            if not all("U+0000" in error.text for error in errors.errors):
+                raise
 
     return once
 
