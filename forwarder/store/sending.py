@@ -89,7 +89,8 @@ class Sending:
                 fresh, whole = self._messages.fresh()
                 room = AT_ONCE - len(self._busy)
                 if not look and whole and trio.current_time() < self._looked + LOOK_EVERY:
-                    self._crowded = not self._begin(nursery, fresh) or self._crowded
+                    all_begun = self._begin(nursery, fresh)
+                    self._crowded = self._crowded or not all_begun or room <= 0  # who comes then is not begun either
                 else:
                     try:
                         upcoming = await self._look(nursery, room)
@@ -152,8 +153,11 @@ class Sending:
             del self._busy[due.number]
             self._ended.add(due.number)
             if self._crowded or not taken:
-                self._freed.set()
-                self._freed = trio.Event()
+                self._look_again()
+
+    def _look_again(self) -> None:
+        self._freed.set()
+        self._freed = trio.Event()
 
     async def _attempt(self, due: Due) -> bool:
         """Whether it was taken, and is due long after LONGEST_SLEEP."""
@@ -213,8 +217,8 @@ class Sending:
         match codes.code_class(code):
             case codes.TAKEN:
                 copies = [r for r in outcome.redirects if r.kind == RedirectKind.copy]
-                if code == codes.MOVED and copies:
-                    await self._follow(due, outcome, copies, keep=True)
+                if code == codes.MOVED and copies and await self._follow(due, outcome, copies, keep=True):
+                    self._look_again()  # the copies' keys are due, and the end of what was taken wakes nobody
                 return Verdict(Event.taken, outcome.retransmit, code, self._jitter())
             case codes.REDIRECT:
                 if due.follow and await self._follow(due, outcome, outcome.redirects):

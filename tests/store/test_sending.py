@@ -526,6 +526,47 @@ async def test_what_is_kept_there_with_copies_elsewhere_is_sent_to_both_once(
     assert world.messages.keys[1].state.life is Life.live
 
 
+async def test_copies_elsewhere_of_what_is_kept_there_are_told_at_once(autojump_clock: MockClock, world: World) -> None:
+    world.notifier.answers[str(BRIAN)] = lambda sent: Outcome(3, (Redirect(BOB, kind=2), Redirect(BRIAN, kind=0)))
+    world.start()
+    await trio.sleep(1)
+    world.messages.submit(BRIAN)
+    await trio.sleep(3600)
+    assert world.times(BOB) == [1]
+
+
+async def test_who_comes_when_all_places_are_taken_by_the_very_last_that_was_due_is_told_once_one_is_free(
+    autojump_clock: MockClock, world: World
+) -> None:
+    """The last one was found by a look before it was handed over, and nobody else waited for a place."""
+    world.messages.hands_over = True
+    read = world.messages.due
+
+    async def slow(limit: int, without: Any) -> Any:
+        await trio.sleep(1)
+        return await read(limit, without)
+
+    world.messages.due = slow  # type: ignore[method-assign]
+    world.start()
+    for n in range(AT_ONCE):
+        world.notifier.slow[f"d{n}.example"] = 100
+    await trio.sleep(2)
+    for n in range(2, AT_ONCE):
+        world.messages.submit(Mailbox("x", f"d{n}.example"))
+    await trio.sleep(1)
+    silenced = world.messages.keys[1]
+    silenced.state = silenced.state._replace(told=Told.silenced, due=None)
+    await trio.sleep(60)
+    world.messages.submit(Mailbox("x", "d0.example"))  # a minute is over: the queue is looked at
+    await trio.sleep(0.5)
+    world.messages.submit(Mailbox("x", "d1.example"))
+    await trio.sleep(1)
+    assert len(world.notifier.sent) == AT_ONCE
+    world.messages.submit(BOB)
+    await trio.sleep(1000)
+    assert world.times(BOB) == [103], "when the first of them has ended, and the queue was asked"
+
+
 # -- users' own records
 
 
