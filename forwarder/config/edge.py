@@ -114,6 +114,11 @@ class Edge(NamedTuple):
     smarthost: str
     by_sender: bool = True
 
+    @property
+    def here(self) -> Sequence[str]:
+        """All domains whose mail comes to us."""
+        return list(dict.fromkeys([*self.domains, *([self.returns] if self.returns else [])]))
+
 
 MAIN = """\
 # Sockets are named from queue_directory{queue}.
@@ -124,9 +129,11 @@ relay_domains = {domains}
 relay_transport = im2000:{lmtp}
 # One recipient at a time: each hears its own answer, and the transport's flags can name it.
 im2000_destination_recipient_limit = 1
-# Who exists is asked at RCPT, so nobody unknown is taken now and bounced to a forged sender later.
-smtpd_recipient_restrictions = permit_mynetworks, reject_unauth_destination,
-    check_recipient_access socketmap:{map}:access
+# Who exists here is asked at RCPT, whoever sends: nobody unknown is taken now and bounced, to a forged sender, later.
+smtpd_restriction_classes = im2000_known
+im2000_known = check_recipient_access socketmap:{map}:access
+im2000_here = {here}
+smtpd_recipient_restrictions = check_recipient_access $im2000_here, permit_mynetworks, reject_unauth_destination
 # No second mail smuggled in behind a bare line feed.
 smtpd_forbid_bare_newline = normalize
 message_size_limit = {max_size}
@@ -155,7 +162,7 @@ submission inet  n  -  n  -  -  smtpd -o syslog_name=postfix/submission -o smtpd
   -o smtpd_sasl_auth_enable=yes -o smtpd_sasl_type=dovecot -o smtpd_sasl_path={auth}
   -o smtpd_sender_login_maps=socketmap:{map}:logins
   -o smtpd_sender_restrictions={null}reject_sender_login_mismatch
-  -o smtpd_recipient_restrictions=permit_sasl_authenticated,reject
+  -o smtpd_recipient_restrictions=check_recipient_access,$im2000_here,permit_sasl_authenticated,reject
   -o local_header_rewrite_clients=permit_sasl_authenticated
   -o content_filter=im2000sub:{submission} -o cleanup_service_name=subclean
 """
@@ -171,7 +178,8 @@ def main_cf(edge: Edge) -> str:
     return MAIN.format(
         queue=f", which is {queue}" if queue else "",
         returns=", and where reports come back to" if edge.returns else "",
-        domains=", ".join(dict.fromkeys([*edge.domains, *([edge.returns] if edge.returns else [])])),
+        domains=", ".join(edge.here),
+        here=_known(edge),
         lmtp=_named(edge.lmtp),
         map=_named(edge.map),
         max_size=edge.max_size,
@@ -193,6 +201,11 @@ def master_cf(edge: Edge) -> str:
             submission=_named(edge.submission),
         )
     return text
+
+
+def _known(edge: Edge) -> str:
+    """A table in which our domains, and no others, ask us: mail for others goes on while we are down."""
+    return f"inline:{{{','.join(f'{domain}=im2000_known' for domain in edge.here)}}}"
 
 
 def _named(place: Endpoint | UnixPath) -> str:

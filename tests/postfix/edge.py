@@ -1,6 +1,7 @@
 """A node with Postfix at its edge, as `forwarder init --postfix` says: both real, in folders and on ports of their own.
 
-The world speaks to `port` from an address that Postfix does not trust; what is for elsewhere reaches the far side.
+The world speaks to `port` from an address that Postfix does not trust, machines of ours to `household_port`; what is
+for elsewhere reaches the far side.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from .far_side import FarSide
 SETTINGS = {"listen.pop3": '["127.0.0.1:0"]', "bridge.smtp_in.answer_wait": '"1s"', "bridge.smtp_out.settle": '"5s"'}
 WORLD = """
 127.0.0.1:{port} inet n - n - - smtpd -o mynetworks= -o local_header_rewrite_clients=
+127.0.0.1:{household} inet n - n - - smtpd -o mynetworks=127.0.0.0/8 -o local_header_rewrite_clients=
 tlsmgr unix - - n 1000? 1 tlsmgr
 flush unix n - n 1000? 0 flush
 """
@@ -51,7 +53,7 @@ class Edge:
 
     def __init__(self, folder: Path, node: Node, far: FarSide, names: Names, ports: Sequence[int]) -> None:
         self.folder, self.node, self.far, self.names = folder, node, far, names
-        self.port, self.submission_port = ports
+        self.port, self.submission_port, self.household_port = ports
 
     # -- the world's side
 
@@ -60,9 +62,9 @@ class Edge:
         with smtplib.SMTP("127.0.0.1", self.port, local_hostname="x.example", timeout=60) as client:
             client.sendmail(sender, [to] if isinstance(to, str) else list(to), octets, ["BODY=8BITMIME"])
 
-    def asks(self, *recipients: str, sender: str = "ann@x.example") -> list[tuple[int, str]]:
+    def asks(self, *recipients: str, sender: str = "ann@x.example", port: int = 0) -> list[tuple[int, str]]:
         """What RCPT is answered."""
-        with smtplib.SMTP("127.0.0.1", self.port, local_hostname="x.example", timeout=60) as client:
+        with smtplib.SMTP("127.0.0.1", port or self.port, local_hostname="x.example", timeout=60) as client:
             client.ehlo()
             client.docmd("MAIL", f"FROM:<{sender}>")
             answers = [client.docmd("RCPT", f"TO:<{recipient}>") for recipient in recipients]
@@ -208,12 +210,14 @@ def opened(folder: Path, settings: Mapping[str, object] | None = None, main: Seq
         pytest.skip("POSTFIX IS NOT INSTALLED: nothing is tried with it")
     with ExitStack() as held:
         far, names = held.enter_context(closing(FarSide())), held.enter_context(closing(Names()))
-        node, ports = new_node(folder, names, settings), (free_port(), free_port())
+        node, ports = new_node(folder, names, settings), (free_port(), free_port(), free_port())
         _certificate(folder)
         submission = re.compile("^submission ", re.MULTILINE)
         master = submission.sub(f"127.0.0.1:{ports[1]} ", printed(node, "master.cf"))
         lines = MAIN.format(folder=folder, far=far.port), printed(node, "main.cf"), *main
-        held.enter_context(postfix(folder, free_port(), lines, [WORLD.format(port=ports[0]), master]))
+        held.enter_context(
+            postfix(folder, free_port(), lines, [WORLD.format(port=ports[0], household=ports[2]), master])
+        )
         sockets = folder / "queue" / "forwarder"
         sockets.mkdir(mode=0o750)
         sockets.chmod(0o2750)

@@ -80,6 +80,19 @@ def test_who_does_not_exist_is_refused_at_rcpt(edge: Edge) -> None:
     assert [(code, text.split(" ")[0]) for code, text in below] == [(550, "5.7.1")] * 2
 
 
+def test_who_does_not_exist_is_refused_to_machines_of_our_own_too(edge: Edge) -> None:
+    asked = "nobody@pobox.example", "brian@pobox.example", "x@sub.pobox.example", "x@world.example"
+    answers = edge.asks(*asked, port=edge.household_port)
+    assert [code for code, _ in answers] == [550, 250, 550, 250]
+
+
+def test_while_we_are_down_their_mail_for_others_goes_on(edge: Edge) -> None:
+    edge.node.stop()
+    answers = edge.asks("brian@pobox.example", "x@world.example", port=edge.household_port)
+    assert [code for code, _ in answers] == [451, 250]
+    edge.node.start()
+
+
 def test_while_we_are_down_the_world_is_asked_to_come_again(edge: Edge, tmp_path: Path) -> None:
     edge.node.stop()
     assert edge.asks("brian@pobox.example")[0][0] == 451
