@@ -204,13 +204,17 @@ def new_node(folder: Path, names: Names, settings: Mapping[str, object] | None =
 
 
 @contextmanager
-def opened(folder: Path, settings: Mapping[str, object] | None = None, main: Sequence[str] = ()) -> Iterator[Edge]:
-    """Everything runs until the block ends, and stops in order. main: more lines of main.cf."""
+def opened(
+    folder: Path, settings: Mapping[str, object] | None = None, main: Sequence[str] = (), accounts: Sequence[str] = ()
+) -> Iterator[Edge]:
+    """Everything runs until the block ends, and stops in order. main: more lines of main.cf. accounts: made before."""
     if not POSTFIX:
         pytest.skip("POSTFIX IS NOT INSTALLED: nothing is tried with it")
     with ExitStack() as held:
         far, names = held.enter_context(closing(FarSide())), held.enter_context(closing(Names()))
         node, ports = new_node(folder, names, settings), (free_port(), free_port(), free_port())
+        for name in accounts:
+            node.account(name)
         _certificate(folder)
         submission = re.compile("^submission ", re.MULTILINE)
         master = submission.sub(f"127.0.0.1:{ports[1]} ", printed(node, "master.cf"))

@@ -7,13 +7,14 @@ import shutil
 import smtplib
 import ssl
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from ..program.node import PASSWORD  # noqa: TID252  # the real daemons that other tests have too
 from ..program.peers import eventually  # noqa: TID252
-from .edge import Edge, body_of
+from .edge import Edge, body_of, opened
 
 MAIL = b"From: brian@pobox.example\r\nTo: %s\r\nBcc: hidden@world.example\r\nSubject: hello\r\n\r\n.\r\nwords\r\n"
 
@@ -147,3 +148,23 @@ def test_curl(edge: Edge, tmp_path: Path) -> None:
     [letter] = edge.far.receives()
     assert b"\nSubject: hello\n" in read and b"\nSubject: hello\r\n" in letter.octets
     assert b"hidden" not in read + letter.octets
+
+
+def test_a_companys_whole_server_sends_by_one_account_as_anybody() -> None:
+    with tempfile.TemporaryDirectory(prefix="forwarder-") as name:
+        folder = Path(name)
+        folder.chmod(0o711)
+        node_of = {"bridge.submission.account": '"company"'}
+        with opened(folder, node_of, accounts=("company", "freda")) as edge:
+            edge.node.address("freda@pobox.example", 'strategy = "subscribe"\nowner = "freda"\nreaders = ["freda"]')
+            to = ["freda@pobox.example", "bob@world.example"]
+            submit(edge, "ann@company.example", to, MAIL % b"both", user="company")
+            [letter] = edge.far.receives(1)
+            assert (letter.sender, letter.recipients) == ("ann@company.example", ["bob@world.example"])
+            assert len(edge.reads("freda", folder / "freda")) == 1
+            with client(edge) as session:
+                log_in(session, "freda")
+                for sender, code in (("freda@pobox.example", 250), ("ann@company.example", 553)):
+                    session.docmd("MAIL", f"FROM:<{sender}>")
+                    assert session.docmd("RCPT", "TO:<bob@world.example>")[0] == code
+                    session.rset()

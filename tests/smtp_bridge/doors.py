@@ -48,7 +48,7 @@ class Node:
             spool=self._spool,
             room=lambda: self.room,
         )
-        self.looking = Looking(self.look, self.paths, self.log)
+        self.looking = Looking(self.look, self.paths, self.log, self.options.fixed_account)
 
     def _spool(self) -> MemorySpool:
         self.spools.append(MemorySpool(self.wrong))

@@ -115,3 +115,10 @@ async def test_too_many_received_lines_are_a_loop() -> None:
     assert list(numbers(await submitted(at, BRIAN, BOB, "eve@isp.example", octets=octets))) == ["554 5.4.6"] * 2
     assert not at.taken
     assert not at.left
+
+
+async def test_one_fixed_account_may_send_as_anybody_and_the_others_as_before() -> None:
+    at = node("smtpout")
+    assert await at.looking.logins(parse_mailbox(SALES)) == ("anna", "brian", "smtpout")
+    assert await at.looking.logins(parse_mailbox("x@elsewhere.example")) == ("smtpout",)
+    assert await node().looking.logins(parse_mailbox("x@elsewhere.example")) == ()

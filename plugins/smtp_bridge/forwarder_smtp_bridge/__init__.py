@@ -68,7 +68,7 @@ def smarthost_of(options: BridgeOptions, ports: Ports) -> Smarthost | None:
 
 
 def looking_of(options: BridgeOptions, ports: ServicePorts) -> Looking:
-    return Looking(ports.look, return_paths(options, ports), ports.log)
+    return Looking(ports.look, return_paths(options, ports), ports.log, options.fixed_account)
 
 
 def world_service(options: BridgeOptions, ports: ServicePorts, listeners: Listeners) -> Service:

@@ -28,12 +28,14 @@ def kind_and_text(answer: Answer) -> tuple[Kind, str]:
 
 
 class Looking:
-    """Over the doors of the node. paths: our return paths, where there are any."""
+    """Over the doors of the node. paths: our return paths, where there are any. anybody: the account that may send as
+    anybody, "" where there is none."""
 
-    def __init__(self, look: Look, paths: ReturnPaths | None, log: Log) -> None:
+    def __init__(self, look: Look, paths: ReturnPaths | None, log: Log, anybody: str = "") -> None:
         self._look = look
         self._paths = paths
         self._log = log
+        self._anybody = anybody
 
     async def access(self, mailbox: Mailbox) -> tuple[Kind, str]:
         """Who exists. Raises what the look-up raises: then we do not know."""
@@ -60,7 +62,8 @@ class Looking:
 
     async def logins(self, mailbox: Mailbox) -> Sequence[str] | None:
         """Who may send as this mailbox."""
-        return (await self._look(mailbox)).senders
+        senders = (await self._look(mailbox)).senders
+        return senders if not self._anybody else tuple(dict.fromkeys([*senders, self._anybody]))
 
     async def _is_below_ours(self, mailbox: Mailbox) -> bool:
         """Postfix takes what is for a domain under its `relay_domains` too, and would hand it to us."""
