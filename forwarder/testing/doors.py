@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Se
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import count
 from typing import Any
 
 import trio
@@ -189,11 +190,12 @@ class MemoryMailbag:
         self.in_clear = True
         self.slice = SLICE
         self.done: list[tuple[list[Item], list[Item]]] = []
+        self._numbers = count(1)
         for body in bodies:
             self.put(body, store)
 
     def put(self, body: bytes, store: str = "store.example", mailbox: str = "brian@pobox.example") -> Item:
-        item = make_item(len(self.items) + 1, store, mailbox)
+        item = make_item(next(self._numbers), store, mailbox)
         self.items.append(item)
         self.bodies[item.notification.identifier] = body
         return item

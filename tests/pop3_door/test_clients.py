@@ -21,6 +21,7 @@ import trio
 
 from .conftest import Certified, OpenDoor
 from .house import BUN, TEA, Mailbag
+from .thunderbird import started
 
 LONG = b"Subject: long\r\n\r\n" + b".\r\n..\r\nabc\r\n" * 20_000 + b"\r\n\r\n"
 EIGHT = b"Subject: eight bits\r\nFrom: a@b.example\r\n\r\n\xc3\xa9\xff\r\n.\r\n \r\n.end\r\n"
@@ -273,6 +274,29 @@ async def test_mutt(open_door: OpenDoor, certified: Certified, tmp_path: Path) -
         await run(script, "-qec", command, str(tmp_path / "typed"), env={"HOME": str(tmp_path), "TERM": "xterm"})
         assert read_box(box) == expected()
     assert done(bag) == [b"1", b"2", b"3", b"4"]
+
+
+# -- Thunderbird
+
+
+async def test_thunderbird_takes_all_and_ends_at_no_dead_store(open_door: OpenDoor, tmp_path: Path) -> None:
+    """It ends its session at the first -ERR to RETR, and would never come to what stands behind."""
+    program, bag = need("thunderbird"), bag_of_all()
+    async with open_door(bag) as opened, started(program, tmp_path, opened.port, keep=False) as thunderbird:
+        assert await thunderbird.fetch() == (True, [subject for subject, _ in expected()])
+        assert read_box(thunderbird.inbox) == expected()
+        assert done(bag) == [b"1", b"2", b"3", b"4"]
+        bag.put(BUN)
+        assert await thunderbird.fetch() == (True, [*(subject for subject, _ in expected()), "buns"])
+        assert len(done(bag)) == 5
+
+
+async def test_thunderbird_leaves_mail_and_takes_it_once(open_door: OpenDoor, tmp_path: Path) -> None:
+    program, bag = need("thunderbird"), Mailbag(TEA, BUN)
+    async with open_door(bag) as opened, started(program, tmp_path, opened.port, keep=True) as thunderbird:
+        for _ in range(2):
+            assert await thunderbird.fetch() == (True, ["tea", "buns"])
+    assert done(bag) == []
 
 
 def test_the_oracles_context_trusts_nobody_else(certified: Certified) -> None:
