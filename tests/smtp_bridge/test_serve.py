@@ -359,6 +359,27 @@ async def test_a_drain_ends_the_idle_now_and_the_others_after_their_message(hous
     assert await Peer(theirs).rest() == b"421 4.3.2 shutting down, try again later\r\n"
 
 
+async def test_who_says_something_in_the_moment_of_a_drain_is_told_too(house: House) -> None:
+    service = lmtp(house)
+    async with peer(service) as talk:
+        await talk.send(b"LHLO x\r\n")
+        await talk.until(b"250 ENHANCEDSTATUSCODES\r\n")
+        await trio.testing.wait_all_tasks_blocked()
+        assert isinstance(talk.stream, trio.StapledStream)
+        sending = talk.stream.send_stream
+        assert isinstance(sending, trio.testing.MemorySendStream)
+        pump = sending.send_all_hook
+        assert pump is not None
+
+        async def then_drain() -> None:
+            await pump()  # the session's receiving is over by it, and it has not run yet
+            service.drain()
+
+        sending.send_all_hook = then_drain
+        await talk.send(b"MAIL FROM:<a@x.example>\r\n")
+        assert await talk.rest() == b"421 4.3.2 shutting down, try again later\r\n"
+
+
 async def test_a_peer_that_goes_in_the_midst_leaves_nothing_behind(house: House) -> None:
     service = lmtp(house)
     async with peer(service) as talk:

@@ -238,6 +238,8 @@ class _Talk:
             octets = await self._stream.receive_some(RECEIVE)
         finally:
             idle.discard(self)
+        if self._scope.cancel_called:  # in the very moment in which something came: it leaves all the same
+            await trio.lowlevel.checkpoint_if_cancelled()
         self._receiving = False
         if not octets:
             session.close(why="peer closed")
