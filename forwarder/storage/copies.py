@@ -15,7 +15,7 @@ from forwarder.model import Mailbox, Outcome
 from forwarder.ports import Copy, Full, Owed, Upload
 from forwarder.storage import bodies, keys, listing, members, message_rows, return_rows
 from forwarder.storage.keys import Fresh, lookup, rows, text
-from forwarder.storage.messages import StoredMessages
+from forwarder.storage.messages import NoSpace, StoredMessages
 from forwarder.storage.quotas import Quotas, origin
 
 REMEMBERED = 35 * 86400
@@ -94,6 +94,8 @@ class StoredCopies:
         except apsw.IOError:  # a sync that failed: its row may be in the log, and found at the next start
             kept = True
             raise
+        except apsw.FullError as error:
+            raise NoSpace from error
         finally:
             store.unstamp(listed)
             store.bodies.landed(upload.name)

@@ -7,6 +7,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
@@ -44,6 +46,13 @@ class Landed(NamedTuple, Generic[T]):
     made: T
     kept: bool
     due: tuple[Due, ...] = ()
+
+
+class NoSpace(OSError):
+    """The disk is full: a body that lies beside its row says so as one in a file does."""
+
+    def __init__(self) -> None:
+        super().__init__(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 log = structlog.get_logger("forwarder.store")
@@ -158,6 +167,8 @@ class StoredMessages:
         except apsw.IOError:  # a sync that failed: its row may be in the log, and found at the next start
             kept = True
             raise
+        except apsw.FullError as error:
+            raise NoSpace from error
         finally:
             self.unstamp(listed)
             self.bodies.landed(upload.name)

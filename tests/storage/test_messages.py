@@ -218,6 +218,18 @@ async def test_what_a_crash_left_is_swept_and_what_is_kept_is_not(house: House) 
     await torn.abort()
 
 
+@pytest.mark.parametrize("piece", [1_000, SMALL - 1, SMALL, SMALL + 1, 2 * SMALL + 7])
+async def test_a_body_is_kept_whole_in_whatever_pieces_it_comes(house: House, piece: int) -> None:
+    body = BODY + bytes(range(256)) * 400
+    upload = house.messages.upload()
+    for at in range(0, len(body), piece):
+        await upload.write(body[at : at + piece])
+    assert await upload.head(len(body)) == body
+    envelope = Envelope("toby", (BRIAN,), (), b"letter", house.now + DAY, b"mark", 1 << 20)
+    (key,) = (await house.messages.submit(upload, envelope)).keys
+    assert await house.read(key) == body
+
+
 @pytest.mark.parametrize("body", [BODY, LARGE])
 async def test_a_commit_that_fails_leaves_no_body(house: House, body: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     async def fails(*_: object, **__: object) -> None:
@@ -225,8 +237,10 @@ async def test_a_commit_that_fails_leaves_no_body(house: House, body: bytes, mon
 
     with monkeypatch.context() as broken:
         broken.setattr(house.database, "commit", fails)
-        with pytest.raises(apsw.FullError):
+        with pytest.raises(OSError, match="No space left"):
             await house.submit(BRIAN, body=body)
+        with pytest.raises(OSError, match="No space left"):
+            await house.copy(body=body)
     assert house.bodies == []
     assert await house.due() == []
 
