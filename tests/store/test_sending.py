@@ -65,6 +65,19 @@ def redirect_to(*to: str, **more: Any) -> Answers:
     return lambda sent: Outcome(16, redirects)
 
 
+def slow_disk(world: World, *, before: float = 0, after: float = 0) -> None:
+    """Seconds that it takes to read what is due, and, once somebody was told something, to say it."""
+    read = world.messages.due
+
+    async def slow(limit: int, without: Any) -> Any:
+        await trio.sleep(before)
+        answer = await read(limit, without)
+        await trio.sleep(after if world.notifier.sent else 0)
+        return answer
+
+    world.messages.due = slow  # type: ignore[method-assign]
+
+
 def first(*answers: Outcome | Exception) -> Answers:
     """These, then all is taken."""
     left: Iterator[Outcome | Exception] = iter(answers)
@@ -540,13 +553,7 @@ async def test_who_comes_when_all_places_are_taken_by_the_very_last_that_was_due
 ) -> None:
     """The last one was found by a look before it was handed over, and nobody else waited for a place."""
     world.messages.hands_over = True
-    read = world.messages.due
-
-    async def slow(limit: int, without: Any) -> Any:
-        await trio.sleep(1)
-        return await read(limit, without)
-
-    world.messages.due = slow  # type: ignore[method-assign]
+    slow_disk(world, before=1)
     world.start()
     for n in range(AT_ONCE):
         world.notifier.slow[f"d{n}.example"] = 100
@@ -634,14 +641,7 @@ async def test_what_was_told_while_the_disk_was_asked_what_is_due_is_not_told_ag
     autojump_clock: MockClock, world: World
 ) -> None:
     world.notifier.slow["pobox.example"] = 0.5
-    read = world.messages.due
-
-    async def slow(limit: int, without: Any) -> Any:
-        answer = await read(limit, without)
-        await trio.sleep(1 if world.notifier.sent else 0)
-        return answer
-
-    world.messages.due = slow  # type: ignore[method-assign]
+    slow_disk(world, after=1)
     world.start()
     world.messages.submit(BRIAN)
     await trio.sleep(0.1)
@@ -654,14 +654,7 @@ async def test_an_agents_places_that_become_free_while_the_disk_is_asked_are_tak
     autojump_clock: MockClock, world: World
 ) -> None:
     world.notifier.slow["pobox.example"] = 0.5
-    read = world.messages.due
-
-    async def slow(limit: int, without: Any) -> Any:
-        answer = await read(limit, without)
-        await trio.sleep(1 if world.notifier.sent else 0)
-        return answer
-
-    world.messages.due = slow  # type: ignore[method-assign]
+    slow_disk(world, after=1)
     for _ in range(PER_AGENT):
         world.messages.submit(BRIAN)
     world.start()
@@ -687,13 +680,7 @@ async def test_what_is_handed_over_is_told_without_a_look_and_the_queue_is_looke
 
 async def test_what_was_found_before_it_is_handed_over_is_told_once(autojump_clock: MockClock, world: World) -> None:
     world.messages.hands_over = True
-    read = world.messages.due
-
-    async def slow(limit: int, without: Any) -> Any:
-        await trio.sleep(1)
-        return await read(limit, without)
-
-    world.messages.due = slow  # type: ignore[method-assign]
+    slow_disk(world, before=1)
     world.start()
     await trio.sleep(0.5)
     world.messages.submit(BRIAN)
