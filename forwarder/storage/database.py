@@ -5,7 +5,6 @@
 * A job that raises fails alone. A disk that is full or broken fails its whole group, nothing of it is acknowledged,
   and the next group tries afresh. A waiter that is cancelled abandons its wait, never its job.
 * A job may run twice before it is committed once: it reads and writes through its connection and nothing else.
-* Reads that come while one is under way are read together, of one moment: one thread call for all of them.
 * The schema only grows: a database with migrations that this program does not know is refused.
 * A log that is not this file's is refused before anything is written (generation.py).
 """
@@ -16,7 +15,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar
 
 import apsw
 import structlog
@@ -24,6 +23,7 @@ import trio
 
 from forwarder.ports.setbacks import Setback
 from forwarder.storage import generation
+from forwarder.storage.reads import DatabaseClosed, Reads
 
 T = TypeVar("T")
 
@@ -31,8 +31,6 @@ WAITING_JOBS = 20_000
 """Jobs that may wait for a commit; more are told DatabaseBusy. Above `sessions`, each of which has one command out."""
 GROUP_JOBS = 1_000
 """Jobs of one transaction at most: what waits longer than that many still sees an end."""
-READ_TOGETHER = 100
-"""Reads of one moment at most."""
 COMPANY_SECONDS = 0.2
 """How long jobs that nobody waits for (`lazy`) wait for one that somebody does."""
 CHECKPOINT_PAGES = 2_000
@@ -64,10 +62,6 @@ class DatabaseBusy(Exception):
     """More waits for the disk than may (WAITING_JOBS): later may go better."""
 
 
-class DatabaseClosed(Exception):
-    """The database was closed before this job's turn came."""
-
-
 class DatabaseUnfit(Exception):
     """This program cannot work with the file: a newer schema, no database at all, another's log, a faulty SQLite."""
 
@@ -85,15 +79,6 @@ class _Job(NamedTuple):
     point: str
 
 
-class _Reads:
-    """Reads that are made together. answers: in their order, once they are `done`."""
-
-    def __init__(self) -> None:
-        self.jobs: list[Callable[[apsw.Connection], Any]] = []
-        self.answers: list[Any] = []
-        self.done = trio.Event()
-
-
 class Database:
     """`open`, start `run` in a nursery, then `commit` and `read`; `close` commits what waits and ends `run`.
 
@@ -104,11 +89,8 @@ class Database:
         self._path = path
         self._schema = (*schema, Migration("generation-1", generation.SQL))
         self._writing = trio.CapacityLimiter(1)
-        self._reading = trio.Lock()
-        self._read_thread = trio.CapacityLimiter(1)
         self._writer: apsw.Connection | None = None
-        self._reader: apsw.Connection | None = None
-        self._reads = _Reads()
+        self._reads = Reads(path)
         self._waiting: deque[_Job] = deque()
         self._turned_away: list[_Job] = []
         self._some, self._hurry, self._ended = trio.Event(), trio.Event(), trio.Event()
@@ -116,8 +98,8 @@ class Database:
         self._log_pages = 0
         self._checkpoint_from = CHECKPOINT_PAGES
         self._log_is_copied = False
-        self.setback = Setback()
         """All that is in the log is in the file too: what is written next may begin a life of the log."""
+        self.setback = Setback()
 
     async def open(self) -> None:
         """Opens or makes the file (mode 0600) and brings its schema up to date. Raises DatabaseUnfit."""
@@ -178,18 +160,7 @@ class Database:
 
     async def read(self, job: Callable[[apsw.Connection], T]) -> T:
         """What `job` reads, of one consistent moment, on a connection that cannot write. Sees all that is committed."""
-        if len(self._reads.jobs) == READ_TOGETHER:
-            self._reads = _Reads()
-        reads, place = self._reads, len(self._reads.jobs)
-        reads.jobs.append(job)
-        if place == 0:  # the first reads for those who come until its turn: they wait for it
-            with trio.CancelScope(shield=True):
-                await self._read_together(reads)
-        await reads.done.wait()
-        answer = reads.answers[place]
-        if isinstance(answer, Exception):
-            raise answer
-        return cast("T", answer)
+        return await self._reads.read(job)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """The committer. Ends after `close`; cancelled, it finishes the group under way and fails what waits."""
@@ -201,16 +172,6 @@ class Database:
         finally:
             with trio.CancelScope(shield=True):
                 await self._end()
-
-    async def _read_together(self, reads: _Reads) -> None:
-        async with self._reading:
-            if reads is self._reads:
-                self._reads = _Reads()
-            try:
-                reads.answers = await trio.to_thread.run_sync(self._read, reads.jobs, limiter=self._read_thread)
-            except Exception as error:  # closed, or a disk that does not even begin
-                reads.answers = [error] * len(reads.jobs)
-            reads.done.set()
 
     # -- the committer's steps
 
@@ -248,7 +209,7 @@ class Database:
         self._waiting.clear()
         self._turned_away = []
         try:
-            await trio.to_thread.run_sync(self._close_reader, limiter=self._read_thread)
+            await self._reads.close()
             await trio.to_thread.run_sync(self._close_writer, limiter=self._writing)
         finally:
             self._ended.set()
@@ -265,15 +226,6 @@ class Database:
             answers = _each(self._writer, [*first, *group])
         self._log_is_copied = False
         return answers[len(first) :]
-
-    def _read(self, jobs: Sequence[Callable[[apsw.Connection], Any]]) -> list[Any]:
-        if self._reader is None:
-            raise DatabaseClosed(f"{self._path} is not open")
-        self._reader.execute("BEGIN")
-        try:
-            return [_answer(job, self._reader) for job in jobs]
-        finally:
-            _undo(self._reader)
 
     def _checkpoint(self) -> None:
         assert self._writer is not None
@@ -316,8 +268,7 @@ class Database:
             writer.execute(f"PRAGMA journal_size_limit = {CHECKPOINT_NOW_PAGES * 4096}")
             writer.set_wal_hook(self._grown)
             migrate(writer, self._schema)
-            self._reader = apsw.Connection(str(self._path), flags=apsw.SQLITE_OPEN_READONLY)
-            self._reader.set_busy_timeout(5_000)
+            self._reads.connect()
         except apsw.NotADBError:
             writer.close()
             raise DatabaseUnfit(f"{self._path} is no database") from None
@@ -326,11 +277,6 @@ class Database:
             raise
         self._writer = writer
         self._checkpoint()
-
-    def _close_reader(self) -> None:
-        if self._reader is not None:
-            self._reader.close()
-            self._reader = None
 
     def _close_writer(self) -> None:
         if self._writer is not None:
@@ -398,14 +344,6 @@ def _each(connection: apsw.Connection, group: Sequence[_Job]) -> list[Any]:
         _undo(connection)
         raise
     return answers
-
-
-def _answer(job: Callable[[apsw.Connection], Any], connection: apsw.Connection) -> Any:
-    """What it read, or raised: told to its own waiter."""
-    try:
-        return job(connection)
-    except Exception as error:
-        return error
 
 
 def _undo(connection: apsw.Connection) -> None:

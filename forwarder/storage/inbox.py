@@ -22,7 +22,8 @@ from forwarder.model import Endpoint, Mailbox, Outcome
 from forwarder.ports import Arrival, Clock, Sight, Waiting
 from forwarder.storage import sorting
 from forwarder.storage.caps import DAY, Caps, InboxLimits, Origin
-from forwarder.storage.database import Database, DatabaseBusy, DatabaseClosed
+from forwarder.storage.database import Database, DatabaseBusy
+from forwarder.storage.reads import DatabaseClosed
 from forwarder.wire.outcome import ACCEPTED, OVERQUOTA
 
 SCHEMA = sorting.SCHEMA

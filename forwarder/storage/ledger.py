@@ -21,7 +21,8 @@ import trio
 from forwarder.model import Mailbox
 from forwarder.ports import Clock, Debt, Sight
 from forwarder.ports.setbacks import Setback
-from forwarder.storage.database import Database, DatabaseClosed, Migration
+from forwarder.storage.database import Database, Migration
+from forwarder.storage.reads import DatabaseClosed
 
 MEMORY_OCTETS = 64 * 1024
 """Of names and values that one strategy may remember for one entry."""

@@ -18,7 +18,8 @@ from forwarder.ports import Clock
 from forwarder.ports.setbacks import Setback
 from forwarder.storage import body_rows, keys, return_rows
 from forwarder.storage.bodies import Bodies
-from forwarder.storage.database import Database, DatabaseBusy, DatabaseClosed
+from forwarder.storage.database import Database, DatabaseBusy
+from forwarder.storage.reads import DatabaseClosed
 from forwarder.store.machine import Event
 
 GRACE = 600

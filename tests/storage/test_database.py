@@ -19,7 +19,9 @@ import trio
 import trio.testing
 
 from forwarder.storage import database
-from forwarder.storage.database import Database, DatabaseBusy, DatabaseClosed, DatabaseUnfit, Migration
+from forwarder.storage import reads as reads_of
+from forwarder.storage.database import Database, DatabaseBusy, DatabaseUnfit, Migration
+from forwarder.storage.reads import DatabaseClosed
 
 SCHEMA = (Migration("test-1", "CREATE TABLE things (name TEXT NOT NULL UNIQUE)"),)
 
@@ -199,13 +201,13 @@ class Reads:
         self.go_on = threading.Event()
         self.calls: list[int] = []
         self.answers: dict[str, Any] = {}
-        real = db._read
+        real = db._reads._make
 
         def counted(jobs: Sequence[Callable[[apsw.Connection], Any]]) -> list[Any]:
             self.calls.append(len(jobs))
             return real(jobs)
 
-        monkeypatch.setattr(db, "_read", counted)
+        monkeypatch.setattr(db._reads, "_make", counted)
 
     def held(self, connection: apsw.Connection) -> str:
         assert self.go_on.wait(10)
@@ -248,7 +250,7 @@ async def test_more_than_one_moment_may_have_are_read_in_the_next(
     db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reads = Reads(db, monkeypatch)
-    monkeypatch.setattr(database, "READ_TOGETHER", 2)
+    monkeypatch.setattr(reads_of, "TOGETHER", 2)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(reads.read, "first", reads.held)
         await trio.testing.wait_all_tasks_blocked()
