@@ -102,7 +102,7 @@ class Sending:
                         continue
                     self.setback.over()
                 late = await _first_of(news if room > 0 else None, freed, upcoming, self._clock)
-                look = late or freed.is_set()
+                look = late or freed.is_set() or (upcoming is not None and upcoming <= self._clock())
 
     async def _look(self, nursery: trio.Nursery, room: int) -> float | None:
         """Begins what is due, as far as there is room; when the next will be."""

@@ -686,3 +686,17 @@ async def test_what_was_found_before_it_is_handed_over_is_told_once(autojump_clo
     world.messages.submit(BRIAN)
     await trio.sleep(3600)
     assert world.times() == [1]
+
+
+async def test_what_falls_due_while_much_is_handed_over_is_told_in_its_time(
+    autojump_clock: MockClock, world: World
+) -> None:
+    world.messages.hands_over = True
+    world.notifier.answers[str(BOB)] = first(PeerError("not now"))
+    world.start()
+    world.messages.submit(BOB)
+    await trio.sleep(299.5)
+    for _ in range(400):
+        world.messages.submit(BRIAN)
+        await trio.sleep(0.005)
+    assert world.times(BOB) == [0, 300]
