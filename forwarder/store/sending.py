@@ -33,7 +33,8 @@ PER_AGENT = 16
 LONGEST_SLEEP = 600.0
 LATE = 0.01
 LOOK_EVERY = 60.0
-"""Seconds between two looks at the queue while all that becomes due is handed over."""
+"""Seconds between two looks at the queue while all that becomes due is handed over; a clock that was set has jumped
+over them."""
 ATTEMPT_SECONDS = 180.0
 """Look-ups, connecting and the answer have deadlines of their own; this bounds their sum."""
 
@@ -88,7 +89,7 @@ class Sending:
                 news, freed = self._messages.news(), self._freed
                 fresh, whole = self._messages.fresh()
                 room = AT_ONCE - len(self._busy)
-                if not look and whole and trio.current_time() < self._looked + LOOK_EVERY:
+                if not look and whole and abs(self._clock() - self._looked) < LOOK_EVERY:
                     all_begun = self._begin(nursery, fresh)
                     self._crowded = self._crowded or not all_begun or room <= 0  # who comes then is not begun either
                 else:
@@ -107,7 +108,7 @@ class Sending:
     async def _look(self, nursery: trio.Nursery, room: int) -> float | None:
         """Begins what is due, as far as there is room; when the next will be."""
         self._crowded = True  # who ends while the question is asked was counted as busy in it
-        self._looked = trio.current_time()
+        self._looked = self._clock()
         self._ended.clear()
         if room <= 0:
             return None
