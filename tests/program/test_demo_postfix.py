@@ -205,7 +205,7 @@ def test_keep_leaves_the_world_running_until_it_is_told(folder: Path) -> None:
             assert ended.returncode in fits, ended  # whether the letter of the line before is there yet
         assert left_in(folder) != []
         running.terminate()
-        assert (running.wait(PATIENCE), left_in(folder)) == (0, [])
+        assert (running.wait(PATIENCE), left_in(folder)) == (0, []), running.stderr and running.stderr.read()
         assert len(list(folder.iterdir())) == 1, "its folder stays"
     finally:
         end(running)
