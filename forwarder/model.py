@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import IntEnum
 from functools import lru_cache
+from ipaddress import IPv6Network
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 from urllib.parse import quote
@@ -69,6 +70,13 @@ def fold_localpart(localpart: str) -> str:
     if localpart.isascii():
         return localpart.lower()
     return unicodedata.normalize("NFC", localpart).lower()
+
+
+def client_block(address: str) -> str:
+    """Whom a client's address counts for: an IPv4 address, mapped or not, or the /64 that an IPv6 client commands."""
+    if ":" not in address or address.startswith("::ffff:"):
+        return address
+    return str(IPv6Network((address.partition("%")[0], 64), strict=False))
 
 
 class Mailbox(NamedTuple):

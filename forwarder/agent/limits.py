@@ -15,7 +15,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import NamedTuple
 
-from forwarder.model import Notification
+from forwarder.model import Notification, client_block
 from forwarder.plugin import Log
 from forwarder.ports import Clock
 
@@ -56,13 +56,6 @@ class Strikes:
         if now - when >= QUIET:
             self._told[name] = (now, self.counts[name])
             self._log.info("limit struck", limit=name, by=who, times=self.counts[name] - count)
-
-
-def submitter(address: str) -> str:
-    """The name a submitter is counted under."""
-    if ":" not in address:
-        return address
-    return str(ipaddress.ip_network((address.partition("%")[0], 64), strict=False))
 
 
 def network(address: str) -> str:
@@ -172,7 +165,7 @@ class SubmitterLimit:
             pressed = own.tokens < self._half
             own.tokens -= count
             common.tokens -= count
-            return self._senders_over(submitter(address), notifications) if pressed else NOBODY
+            return self._senders_over(client_block(address), notifications) if pressed else NOBODY
         self._struck(limit, address)
         return dict.fromkeys(range(count), limit)
 
@@ -182,7 +175,7 @@ class SubmitterLimit:
             self._charged.clear()
         buckets = None
         if not self.exempt(address):
-            buckets = self._submitters.of(submitter(address)), self._networks.of(network(address))
+            buckets = self._submitters.of(client_block(address)), self._networks.of(network(address))
         self._charged[address] = buckets
         return buckets
 

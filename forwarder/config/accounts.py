@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-import ipaddress
 import os
 import secrets
 from collections import OrderedDict
@@ -26,6 +25,7 @@ from forwarder.config.lines import ConfigErrors, Document, Stamp, inside, parse,
 from forwarder.config.names import account_file
 from forwarder.config.settings import Count
 from forwarder.config.tables import Many, Table, is_account_name, validate
+from forwarder.model import client_block
 from forwarder.ports import Account, Clock
 
 VERIFICATIONS_AT_ONCE = 2
@@ -123,7 +123,7 @@ class AccountFiles:
         if table is None or not usable or not right:
             self._failed(address)
             return None
-        self._failures.pop(_block(address), None)
+        self._failures.pop(client_block(address), None)
         self._proven[name] = (self._digest(name, password), table.password, self._clock())
         self._proven.move_to_end(name)
         if len(self._proven) > REMEMBERED_MOST:
@@ -169,7 +169,7 @@ class AccountFiles:
 
     async def _turn(self, address: str) -> bool:
         """Waits as long as this client has earned; False where that is too long to wait."""
-        now, block = self._clock(), _block(address)
+        now, block = self._clock(), client_block(address)
         known = self._failures.get(block)
         if known is None or known.times < FREE_FAILURES or not known.last <= now < known.last + FORGIVEN_AFTER:
             return True
@@ -183,7 +183,7 @@ class AccountFiles:
         return True
 
     def _failed(self, address: str) -> None:
-        now, block = self._clock(), _block(address)
+        now, block = self._clock(), client_block(address)
         known = self._failures.pop(block, _Failures(0, now, now))
         count = known.times + 1 if known.last <= now < known.last + FORGIVEN_AFTER else 1
         self._failures[block] = _Failures(count, now, known.due)
@@ -196,13 +196,6 @@ def _verified(hashed: str, password: str) -> bool:
         return _hasher.verify(hashed, password)
     except (argon2.exceptions.VerificationError, argon2.exceptions.InvalidHashError):
         return False
-
-
-def _block(address: str) -> str:
-    """Whom we count failures of: an IPv4 address, or the /64 that an IPv6 client commands."""
-    if ":" not in address or address.startswith("::ffff:"):
-        return address
-    return str(ipaddress.IPv6Network((address.partition("%")[0], 64), strict=False))
 
 
 def _account(name: str, table: AccountTable) -> Account | None:

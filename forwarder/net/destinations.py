@@ -20,8 +20,8 @@ from typing import NoReturn
 
 import trio
 
-from forwarder.agent.limits import Buckets, Struck, submitter, unheard
-from forwarder.model import Endpoint
+from forwarder.agent.limits import Buckets, Struck, unheard
+from forwarder.model import Endpoint, client_block
 from forwarder.ports import Clock, NoService
 
 RATE, BURST = 20.0, 100.0
@@ -62,7 +62,7 @@ class Destinations:
         failures, until = self._failures.get(endpoint, (0, 0.0))
         if failures and until > self._clock():
             raise NoService("noserver", f"{endpoint} rests after {failures} failures")
-        host = submitter(endpoint.address)
+        host = client_block(endpoint.address)
         if strange and not self._misses.enough(self._misses.of(host), 1.0, self._clock()):
             self._over(endpoint, "misses at a store")
         if strange and not self._strange.take(host):
@@ -72,7 +72,7 @@ class Destinations:
 
     def missed(self, endpoint: Endpoint) -> None:
         """What a stranger's word named was not there."""
-        self._misses.take(submitter(endpoint.address))
+        self._misses.take(client_block(endpoint.address))
 
     def _over(self, endpoint: Endpoint, limit: str) -> NoReturn:
         self._struck(limit, endpoint.address)

@@ -10,7 +10,8 @@ from collections import OrderedDict
 
 import trio
 
-from forwarder.agent.limits import Struck, submitter, unheard
+from forwarder.agent.limits import Struck, unheard
+from forwarder.model import client_block
 
 FREE = 20
 WINDOW = 60.0
@@ -26,7 +27,7 @@ class Misses:
         self._windows: OrderedDict[str, tuple[float, int]] = OrderedDict()
 
     def count(self, address: str) -> None:
-        name = submitter(address)
+        name = client_block(address)
         begin, count = self._windows.pop(name, (trio.current_time(), 0))
         if trio.current_time() - begin > WINDOW:
             begin, count = trio.current_time(), 0
@@ -35,7 +36,7 @@ class Misses:
             self._windows.popitem(last=False)
 
     async def wait(self, address: str) -> None:
-        begin, count = self._windows.get(submitter(address), (0.0, 0))
+        begin, count = self._windows.get(client_block(address), (0.0, 0))
         if count > FREE and trio.current_time() - begin <= WINDOW:
             self.struck("key guesses", address)
             await trio.sleep(min(LONGEST, 0.5 * 2.0 ** min(count - FREE, 10)))

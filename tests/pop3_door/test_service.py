@@ -60,6 +60,15 @@ def test_a_network_of_ipv6_that_one_client_commands_is_one_address() -> None:
     assert [caps.enter("::1") for _ in range(3)] == [True, True, True], "our own machine"
 
 
+def test_addresses_of_ipv4_that_come_as_ipv6_are_each_their_own_and_a_zone_is_no_address() -> None:
+    caps = Caps(most=9, per_address=2)
+    assert [caps.enter("::ffff:192.0.2.1") for _ in range(3)] == [True, True, False]
+    assert caps.enter("::ffff:192.0.2.2")
+    assert [caps.enter(f"fe80::{n}%eth0") for n in range(1, 4)] == [True, True, False]
+    caps.leave("fe80::1%eth0")
+    assert caps.enter("fe80::9%eth0")
+
+
 async def test_who_comes_by_a_unix_socket_is_on_this_machine(nursery: trio.Nursery, tmp_path: Path) -> None:
     made = trio.socket.socket(trio.socket.AF_UNIX)
     await made.bind(str(tmp_path / "pop3"))

@@ -18,7 +18,7 @@ import trio
 from pydantic import Field
 
 from forwarder.bridges import Login
-from forwarder.model import Peer
+from forwarder.model import Peer, client_block
 from forwarder.plugin import Duration, Log, Options, Size
 from forwarder_pop3_door.checks import Checks
 from forwarder_pop3_door.visit import STREAM_ENDS, CutOff, House, Visit
@@ -50,19 +50,14 @@ class Caps:
 
     def enter(self, address: str) -> bool:
         """False: over a cap."""
-        block, ours = _block(address), ipaddress.ip_address(address).is_loopback
+        block, ours = client_block(address), ipaddress.ip_address(address).is_loopback
         if self._by_address.total() >= self._most or (self._by_address[block] >= self._per_address and not ours):
             return False
         self._by_address[block] += 1
         return True
 
     def leave(self, address: str) -> None:
-        self._by_address -= Counter((_block(address),))
-
-
-def _block(address: str) -> str:
-    """Whom a session counts for: an IPv4 address, or the /64 that an IPv6 client commands."""
-    return address if ":" not in address else str(ipaddress.IPv6Network((address, 64), strict=False))
+        self._by_address -= Counter((client_block(address),))
 
 
 class Door:
