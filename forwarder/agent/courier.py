@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 import trio
 
 from forwarder.agent.carriage import Carriage
+from forwarder.agent.daily import Daily
 from forwarder.agent.errands import Errands
 from forwarder.agent.finals import Finals, final
 from forwarder.agent.item import Item
@@ -26,7 +27,7 @@ from forwarder.agent.turnstile import Turnstile
 from forwarder.bridges import Carried, Later, Never, Taken
 from forwarder.model import IM2000, Mailbox, Notification, Outcome
 from forwarder.plugin import PeerError, Pull, Work
-from forwarder.ports import ByCarrier, Clock, Debt, Gone, Ledger, NoService, Sources
+from forwarder.ports import ByCarrier, Clock, Debt, Ledger, NoService, Sources
 from forwarder.wire.notification import MalformedPDU, decode_notification, encode_notification, original_tlv, splice
 from forwarder.wire.outcome import ACCEPTED, DEFERRED, PERMANENT, REFUSED, code_class, from_target
 
@@ -53,7 +54,6 @@ class Courier:
         carriage.told = self._brought
         self._links = links
         self._ledger = ledger
-        self._sources = sources
         self._errands = errands
         self._marks = marks
         self._story = story
@@ -64,6 +64,7 @@ class Courier:
         self._times = Timetable(clock)
         self._times.due = self._due
         self._turnstile = Turnstile(self._send)
+        self._daily = Daily(sources, self._turnstile, errands, self._close, self._settle, clock)
         self._repeated = Repeated(self._owed, self._turnstile, ledger, errands, story, self._write, clock)
         self.inner: Callable[[bytes, Ended], None] = _nobody_inside
         self.pull_ended: Callable[[int], None] = _uncounted
@@ -135,8 +136,7 @@ class Courier:
         owed = known or Owed.unpack(debt, notification)
         if gone:
             if known is not None:
-                known.closed = True
-                self._write(known)
+                self._close(known)
             return Changed()
         joined, left = owed.change(legs)
         if not joined and not left:
@@ -289,6 +289,11 @@ class Courier:
             self._times.at(member.due, owed.debt.number)
         self._write_at_tick(owed)
 
+    def _close(self, owed: Owed) -> None:
+        """Its store has it no more."""
+        owed.closed = True
+        self._write(owed)
+
     def _write_at_tick(self, owed: Owed) -> None:
         if not owed.dirty:
             owed.dirty = True
@@ -360,31 +365,8 @@ class Courier:
         if not repeat and owed.arrived:  # by all that we hear
             self._write_at_tick(owed)
         if repeat:
-            self._errands.soon(self._repeat, owed, repeat)
+            self._daily.repeat(owed, repeat)
         self._turnstile.turn()
-
-    async def _repeat(self, owed: Owed, members: list[Member]) -> None:
-        """The daily repeat, only while the store still has the message."""
-        try:
-            await self._sources.look(owed.notification)
-        except Gone:
-            owed.closed = True
-            self._write(owed)
-            return
-        except PeerError:
-            self._not_repeated(owed, members)
-            return
-        except Exception:  # a bug, or the disk of our own store: tomorrow is not too late
-            self._not_repeated(owed, members)
-            raise
-        self._turnstile.put(owed, [member for member in members if member in owed.members])
-        self._turnstile.turn()
-
-    def _not_repeated(self, owed: Owed, members: list[Member]) -> None:
-        tomorrow = self._clock() + DAILY
-        for member in members:
-            member.due = tomorrow if tomorrow < owed.repeats_end else 0.0  # a store that nobody finds ends too
-            self._settle(owed, member)
 
     @property
     def waiting(self) -> int:

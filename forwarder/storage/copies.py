@@ -15,7 +15,8 @@ from forwarder.model import Mailbox, Outcome
 from forwarder.ports import Copy, Full, Owed, Upload
 from forwarder.storage import bodies, keys, listing, members, message_rows, return_rows
 from forwarder.storage.keys import Fresh, lookup, rows, text
-from forwarder.storage.messages import NoSpace, StoredMessages
+from forwarder.storage.landing import Landed
+from forwarder.storage.messages import StoredMessages
 from forwarder.storage.quotas import Quotas, origin
 
 REMEMBERED = 35 * 86400
@@ -82,25 +83,12 @@ class StoredCopies:
     async def keep(self, upload: Upload, copy: Copy) -> None:
         """Raises Full, OSError; then nothing is kept."""
         assert isinstance(upload, bodies.Upload)
-        store = self._messages
-        now, listed = store.now, store.stamp()
-        kept = False
-        try:
-            with trio.CancelScope(shield=True):  # it ends soon; half of it would be an orphan
-                await store.bodies.land(upload)
-                kept = await self._database.commit(
-                    lambda c: _keep(c, upload, copy, now, listed, self._quotas), point="copied"
-                )
-        except apsw.IOError:  # a sync that failed: its row may be in the log, and found at the next start
-            kept = True
-            raise
-        except apsw.FullError as error:
-            raise NoSpace from error
-        finally:
-            store.unstamp(listed)
-            store.bodies.landed(upload.name)
-            if not kept:
-                await store.discard(upload)
+        store, quotas = self._messages, self._quotas
+
+        def job(c: apsw.Connection, now: int, listed: int) -> Landed[None]:
+            return Landed(None, kept=_keep(c, upload, copy, now, listed, quotas))
+
+        await store.land(upload, job, point="copied")
         store.tell()
 
     async def held(self) -> Sequence[tuple[Mailbox, bytes]]:
@@ -111,12 +99,10 @@ class StoredCopies:
         self, address: Mailbox, entry: str, to: Collection[Mailbox], readers: Collection[str]
     ) -> tuple[int, int]:
         store = self._messages
-        now, listed = store.now, store.stamp()
-        at = members.Place(str(text(address.folded)), entry, listed)
-        try:
+        now = store.now
+        with store.landing.stamped() as listed:
+            at = members.Place(str(text(address.folded)), entry, listed)
             changed = await self._database.commit(lambda c: members.change(c, at, to, readers, now), point="members")
-        finally:
-            store.unstamp(listed)
         store.tell()
         return changed
 

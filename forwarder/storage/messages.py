@@ -7,12 +7,9 @@
 
 from __future__ import annotations
 
-import errno
-import os
-from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import Generic, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import apsw
 import structlog
@@ -24,6 +21,7 @@ from forwarder.storage import body_rows, keys, listing, message_rows, return_row
 from forwarder.storage.bodies import Bodies, Upload
 from forwarder.storage.database import Database
 from forwarder.storage.keys import Fresh, Held
+from forwarder.storage.landing import Landed, Landing
 from forwarder.storage.message_rows import Envelope, Kept, OverLimit, OverQuota, Submitted
 from forwarder.storage.sweeping import GRACE
 from forwarder.store.lists import Page
@@ -38,21 +36,6 @@ FRESH = 500
 """Keys that wait to be handed to the sending; more are found by it in their rows."""
 
 T = TypeVar("T")
-
-
-class Landed(NamedTuple, Generic[T]):
-    """What a landing made. kept: its body is needed. due: whom it is to be told to at once, if that is all."""
-
-    made: T
-    kept: bool
-    due: tuple[Due, ...] = ()
-
-
-class NoSpace(OSError):
-    """The disk is full: a body that lies beside its row says so as one in a file does."""
-
-    def __init__(self) -> None:
-        super().__init__(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 log = structlog.get_logger("forwarder.store")
@@ -78,8 +61,7 @@ class StoredMessages:
         self._news, self._debts = trio.Event(), trio.Event()
         self._fresh: list[Due] = []
         self._fresh_is_all = True
-        self._stamps: Counter[int] = Counter()
-        self._last_stamp = 0
+        self.landing = Landing(database, self.bodies, lambda: self.now)
 
     async def open(self) -> None:
         """After the database. Empties the spool: uploads ended with their sessions."""
@@ -154,35 +136,11 @@ class StoredMessages:
         return await self.land(upload, job, point="submitted")
 
     async def land(self, upload: Upload, job: Callable[[apsw.Connection, int, int], Landed[T]], *, point: str) -> T:
-        """The body durable, then `job` committed; unless that says that it keeps it, nothing stays of it.
-
-        job: told the time, and the second under which lists show it: a later one where the clock was set back.
-        """
-        now, listed = self.now, self.stamp()
-        kept = False
-        try:
-            with trio.CancelScope(shield=True):  # it ends soon; half of it would be an orphan or a lost answer
-                await self.bodies.land(upload)
-                made, kept, due = await self.database.commit(lambda c: job(c, now, listed), point=point)
-        except apsw.IOError:  # a sync that failed: its row may be in the log, and found at the next start
-            kept = True
-            raise
-        except apsw.FullError as error:
-            raise NoSpace from error
-        finally:
-            self.unstamp(listed)
-            self.bodies.landed(upload.name)
-            if not kept:
-                await self.discard(upload)
-        if due:
-            self._tell_due(due)
-        return made
-
-    async def discard(self, upload: Upload) -> None:
-        with trio.CancelScope(shield=True):
-            await upload.abort()
-            if not upload.small:
-                await self.bodies.remove([upload.name])
+        """As `Landing.land`; who is to be told of it is handed over."""
+        landed = await self.landing.land(upload, job, point=point)
+        if landed.due:
+            self._tell_due(landed.due)
+        return landed.made
 
     # -- a reader's side
 
@@ -279,7 +237,7 @@ class StoredMessages:
 
     async def scan(self, name: str, account: str | None, begin: int, entries: Collection[str]) -> Page | None:
         """None: no such list for him. entries: those whose readers name this account now."""
-        return await self.database.read(lambda c: listing.scan(c, name, account, begin, self._present(), entries))
+        return await self.database.read(lambda c: listing.scan(c, name, account, begin, self.landing.present, entries))
 
     async def lists_of(self, account: str, name: str) -> Sequence[str]:
         """Entries for whose items this account has a list, by the entry's name or an address it served."""
@@ -363,22 +321,6 @@ class StoredMessages:
             return True
 
         return await self.database.commit(job, point="handed on")
-
-    # -- seconds on their way to the disk
-
-    def stamp(self) -> int:
-        """The second under which lists will show what is now on its way to the disk."""
-        self._last_stamp = max(self._last_stamp, self.now)
-        self._stamps[self._last_stamp] += 1
-        return self._last_stamp
-
-    def unstamp(self, at: int) -> None:
-        self._stamps[at] -= 1
-        if not self._stamps[at]:
-            del self._stamps[at]
-
-    def _present(self) -> int:
-        return min([self.now, *self._stamps])
 
 
 def _is_of(held: Held, account: str) -> bool:

@@ -17,8 +17,9 @@ from forwarder.ports import Due, Verdict
 from forwarder.storage import keys, message_rows, return_rows
 from forwarder.storage.bodies import Upload
 from forwarder.storage.keys import Fresh, mailbox
+from forwarder.storage.landing import Landed
 from forwarder.storage.message_rows import Envelope, OverLimit, OverQuota
-from forwarder.storage.messages import Landed, StoredMessages, told
+from forwarder.storage.messages import StoredMessages, told
 from forwarder.store.machine import Event
 from forwarder.wire.outcome import TEXTS
 

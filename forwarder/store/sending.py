@@ -117,13 +117,10 @@ class Sending:
             full = {agent for agent, count in counts.items() if count >= PER_AGENT}
             limit = room + len(self._busy)
             found, upcoming = await self._messages.due(limit, full)
-            self._crowded = bool(full) or len(found) == limit
-            if self._begin(nursery, found):
-                return upcoming
-            if len(self._busy) >= AT_ONCE:
-                self._crowded = True
-                return upcoming
-            self._crowded = True  # others may stand behind a slow agent's many
+            all_begun = self._begin(nursery, found)
+            self._crowded = bool(full) or len(found) == limit or not all_begun
+            if all_begun or len(self._busy) >= AT_ONCE:
+                return upcoming  # else others may stand behind a slow agent's many
 
     def _begin(self, nursery: trio.Nursery, found: Sequence[Due]) -> bool:
         """Attempts at these. False: for some of them there was no room."""

@@ -672,11 +672,10 @@ async def test_a_capability_can_be_changed_and_the_old_one_opens_nothing(house: 
 
 async def test_a_scan_never_ends_past_a_key_that_is_on_its_way_to_the_disk(house: House) -> None:
     await house.submit(lists=("news",))
-    stamp = house.messages.stamp()
-    house.now += 5
-    page = await house.messages.scan("news", None, 0, ())
-    assert page is not None and page.end == stamp
-    house.messages.unstamp(stamp)
+    with house.messages.landing.stamped() as stamp:
+        house.now += 5
+        page = await house.messages.scan("news", None, 0, ())
+        assert page is not None and page.end == stamp
     page = await house.messages.scan("news", None, 0, ())
     assert page is not None and page.end == house.now
 

@@ -126,7 +126,14 @@ def _service(name: str, make: Make, *, always: bool = False) -> ServiceSpec[Brid
     accounts = {"lmtp": incoming_accounts, "submission": submitting_accounts}.get(name, nobody)
     domains = incoming_domains if name == "lmtp" else nowhere
     doubted = doubts if name in ("lmtp", "submission") else no_doubts
-    return ServiceSpec(name, TABLE, BridgeOptions, make, always, objections, accounts, domains, not always, doubted)
+    return ServiceSpec(
+        *(name, TABLE, BridgeOptions, make, always),
+        objections=objections,
+        accounts=accounts,
+        domains=domains,
+        inner=True,
+        doubts=doubted,
+    )
 
 
 @hookimpl
